@@ -1,0 +1,2 @@
+// Package cache holds what every cache of ashlar shares.
+package cache

@@ -1,0 +1,41 @@
+// Package ashlar is the map of its sub-packages: small building blocks for
+// large systems, each one the Go implementation of a single core algorithm or
+// data structure. There is nothing to import here.
+//
+// # Caches
+//
+//   - [github.com/ashlar-go/ashlar/tinylfu]: W-TinyLFU with an adaptive window; the default choice
+//   - [github.com/ashlar-go/ashlar/lru]: least recently used, exact and allocation-free
+//   - [github.com/ashlar-go/ashlar/lfu]: least frequently used in constant time, with optional ageing
+//   - [github.com/ashlar-go/ashlar/cache]: what caches share, and what composes: sharding, loading, write-behind
+//   - [github.com/ashlar-go/ashlar/cache/random]: random replacement
+//   - [github.com/ashlar-go/ashlar/cache/cachetest]: the conformance suite that all of them pass
+//
+// # Imports
+//
+// A package imports the standard library, at most the four libraries that
+// go.mod names (google/btree, cespare/xxhash, golang/geo, and testify in
+// tests), and the siblings listed here. A test holds this map against the
+// code.
+//
+//	package             may import
+//	cache               -
+//	cache/cachetest     cache
+//	cache/random        cache internal/cachecore
+//	internal/cachecore  cache
+//	internal/trace      -
+//	lfu                 cache internal/cachecore
+//	lru                 cache internal/cachecore
+//	tinylfu             cache internal/cachecore
+//
+// Tests may import any sibling.
+//
+// # Conventions
+//
+// Constructors are New(required…, *Options), where nil Options and zero
+// fields mean the defaults, and panic when an argument makes no sense; Open
+// and everything that is fed by users return errors. The verbs mean the same
+// everywhere: Get, Peek, Put, Delete, Len, Clear, All, Stats, Close. Absence
+// is the second result, not an error. Every exported type says whether it is
+// safe for concurrent use. Nothing starts a goroutine that was not asked for.
+package ashlar
