@@ -1,0 +1,139 @@
+package cachecore
+
+import "math/bits"
+
+// A table finds the slot of a key by its hash. It is an array of chunks, each
+// the size of a cache line:
+//
+//	 0        8     12       16                            64
+//	+--------+-----+--------+-----------------------------+
+//	| tags 0-7 8-11 | spilled| slots 0-11, 4 bytes each    |
+//	+--------+-----+--------+-----------------------------+
+//
+// The high half of a hash chooses the home chunk of a key, its low byte is
+// the tag. Tag 0 marks an empty place. An entry that finds its home full goes
+// to the next chunk with room, and every chunk that it passed counts it in
+// spilled, so that a search goes on exactly as long as it has to and a
+// removal leaves no tombstone.
+//
+// Invariants: an occupied place of chunk c at distance d behind its home is
+// counted in the spilled of each of the d chunks before it; spilled counts
+// nothing else.
+type table struct {
+	chunks []chunk
+}
+
+const (
+	chunkPlaces = 12
+	ones        = 0x0101010101010101
+	highs       = 0x8080808080808080
+)
+
+type chunk struct {
+	low     uint64
+	high    uint32
+	spilled uint32
+	slots   [chunkPlaces]uint32
+}
+
+// newTable returns a table for slots 1 to slots, at most four fifths full.
+func newTable(slots int) table {
+	return table{chunks: make([]chunk, (slots*5/4+chunkPlaces-1)/chunkPlaces+1)}
+}
+
+func tagOf(hash uint64) uint64 {
+	tag := hash & 0xff
+	if tag == 0 {
+		tag = 1
+	}
+	return tag
+}
+
+// home returns the index of the first chunk to look in: the high half of the
+// hash scaled to the number of chunks, which need not be a power of two.
+func (t *table) home(hash uint64) int {
+	return int((hash >> 32) * uint64(len(t.chunks)) >> 32)
+}
+
+// zeroBytes has the high bit set in each byte of x that is 0. It may also set
+// it in a byte of 1 above a zero byte: the lowest bit set is always right, and
+// a search compares keys anyway.
+func zeroBytes(x uint64) uint64 { return (x - ones) &^ x & highs }
+
+func zeroBytes32(x uint32) uint32 {
+	return (x - ones&0xffffffff) &^ x & (highs & 0xffffffff)
+}
+
+// add enters slot under hash. The table has room for every slot.
+func (t *table) add(hash uint64, slot uint32) {
+	at := t.home(hash)
+	for {
+		c := &t.chunks[at]
+		place := -1
+		if m := zeroBytes(c.low); m != 0 {
+			place = bits.TrailingZeros64(m) >> 3
+		} else if m := zeroBytes32(c.high); m != 0 {
+			place = 8 + bits.TrailingZeros32(m)>>3
+		}
+		if place >= 0 {
+			c.setTag(place, tagOf(hash))
+			c.slots[place] = slot
+			return
+		}
+		c.spilled++
+		if at++; at == len(t.chunks) {
+			at = 0
+		}
+	}
+}
+
+// remove takes out slot, which was entered under hash.
+func (t *table) remove(hash uint64, slot uint32) {
+	if c, place := t.locate(hash, slot, true); c != nil {
+		c.setTag(place, 0)
+	}
+}
+
+// replace puts to in the place of from, which was entered under hash.
+func (t *table) replace(hash uint64, from, to uint32) {
+	c, place := t.locate(hash, from, false)
+	c.slots[place] = to
+}
+
+// locate returns where slot is entered under hash, taking it off the count of
+// each chunk on the way when it is about to leave.
+func (t *table) locate(hash uint64, slot uint32, leaving bool) (*chunk, int) {
+	at := t.home(hash)
+	for range len(t.chunks) {
+		c := &t.chunks[at]
+		for place := range c.slots {
+			if c.slots[place] == slot && c.tag(place) != 0 {
+				return c, place
+			}
+		}
+		if leaving {
+			c.spilled--
+		}
+		if at++; at == len(t.chunks) {
+			at = 0
+		}
+	}
+	panic("cachecore: a slot is missing from the table; was the cache's key changed while it was in use, or is it not equal to itself?")
+}
+
+func (c *chunk) tag(place int) uint8 {
+	if place < 8 {
+		return uint8(c.low >> (8 * uint(place)))
+	}
+	return uint8(c.high >> (8 * uint(place-8)))
+}
+
+func (c *chunk) setTag(place int, tag uint64) {
+	if place < 8 {
+		shift := 8 * uint(place)
+		c.low = c.low&^(0xff<<shift) | tag<<shift
+		return
+	}
+	shift := 8 * uint(place-8)
+	c.high = c.high&^(0xff<<shift) | uint32(tag)<<shift
+}
