@@ -111,7 +111,7 @@ func (s *shard[K, V]) find(hash uint64, key K) uint32 {
 	chunks := s.table.chunks
 	at := int((hash >> 32) * uint64(len(chunks)) >> 32)
 	tags := tagOf(hash) * ones
-	for {
+	for range len(chunks) {
 		c := &chunks[at]
 		for m := zeroBytes(c.low ^ tags); m != 0; m &= m - 1 {
 			slot := c.slots[bits.TrailingZeros64(m)>>3]
@@ -132,6 +132,7 @@ func (s *shard[K, V]) find(hash uint64, key K) uint32 {
 			at = 0
 		}
 	}
+	return 0 // every chunk was passed once
 }
 
 func (s *shard[K, V]) isLive(slot uint32) bool { return s.live[slot>>6]>>(slot&63)&1 != 0 }

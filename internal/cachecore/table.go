@@ -36,9 +36,12 @@ type chunk struct {
 	slots   [chunkPlaces]uint32
 }
 
-// newTable returns a table for slots 1 to slots, at most four fifths full.
+// newTable returns a table for slots 1 to slots, at most two thirds full.
+// Entries that found their home full stay where they are when room comes up
+// there, so that a fuller table would in time send most searches on to a
+// second chunk.
 func newTable(slots int) table {
-	return table{chunks: make([]chunk, (slots*5/4+chunkPlaces-1)/chunkPlaces+1)}
+	return table{chunks: make([]chunk, (slots+slots/2+chunkPlaces-1)/chunkPlaces+1)}
 }
 
 func tagOf(hash uint64) uint64 {

@@ -1,0 +1,132 @@
+package tinylfu
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// candidates are the rules to choose from. They differ in how much room
+// recency gets against frequency, from a scan-proof cache to plain LRU.
+var candidates = []rule{
+	{window: 0.01},
+	{window: 0.01, ghosts: true},
+	{window: 0.01, ties: true},
+	{window: 0.1},
+	{window: 0.1, ghosts: true},
+	{window: 0.3},
+	{window: 0.3, ghosts: true},
+	{window: 0.6},
+	{window: 0.6, ghosts: true},
+	{window: 1},
+}
+
+const (
+	firstCandidate = 3
+	// minShadow is how many entries a shadow has at least, as long as the
+	// cache has as many. Of coarse keys one is sampled, and fewer only if
+	// shadows of largeShadow entries are left.
+	minShadow   = 256
+	coarse      = 64
+	largeShadow = 2048
+	// Scores fade by decay once for each entry of a shadow, and another rule
+	// takes over when it is ahead by lead.
+	decay = 0.95
+	lead  = 1.01
+)
+
+// A tuner runs a shadow of the cache under every candidate, on a sample of the
+// keys, and tells all shards which rule does best. Two more shadows run at
+// half and at twice the capacity.
+type tuner struct {
+	best atomic.Uint32 // index in candidates
+	// mask chooses the sampled keys.
+	mask atomic.Uint64
+
+	mu       sync.Mutex
+	limit    int
+	uses     sketch
+	shadows  []*shadow
+	seen     int
+	accesses float64 // sampled, older ones counting less
+}
+
+func newTuner(capacity int) *tuner {
+	t := &tuner{}
+	t.best.Store(firstCandidate)
+	t.resize(capacity)
+	return t
+}
+
+// resize starts the shadows anew for another capacity.
+func (t *tuner) resize(delta int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.limit += delta
+	sampling := 1
+	for least := minShadow; t.limit/(2*sampling) >= least; {
+		if sampling *= 2; sampling >= coarse {
+			least = largeShadow
+		}
+	}
+	t.mask.Store(uint64(sampling - 1))
+	limit := max(1, t.limit/sampling)
+	t.uses = newSketch(2 * limit)
+	t.uses.period = sampleFactor * limit
+	t.shadows = t.shadows[:0]
+	for _, r := range candidates {
+		t.shadows = append(t.shadows, newShadow(limit, r))
+	}
+	curve := candidates[firstCandidate]
+	t.shadows = append(t.shadows, newShadow(max(1, limit/2), curve), newShadow(2*limit, curve))
+	t.seen, t.accesses = 0, 0
+}
+
+// samples reports whether the key with this hash is one that shadows see.
+func (t *tuner) samples(hash uint64) bool { return hash>>20&t.mask.Load() == 0 }
+
+// access runs a use of a sampled key through the shadows.
+func (t *tuner) access(hash uint64) {
+	h := hashBits(hash)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.uses.add(h)
+	for _, s := range t.shadows {
+		s.access(h, &t.uses)
+	}
+	t.accesses++
+	if t.seen++; t.seen >= t.shadows[0].limit {
+		t.seen = 0
+		t.choose()
+	}
+}
+
+// choose takes the rule with the best score and lets scores fade.
+func (t *tuner) choose() {
+	best := int(t.best.Load())
+	current := t.shadows[best].score
+	for i := range candidates {
+		if t.shadows[i].score > t.shadows[best].score {
+			best = i
+		}
+	}
+	if t.shadows[best].score > current*lead {
+		t.best.Store(uint32(best))
+	}
+	for _, s := range t.shadows {
+		s.score *= decay
+	}
+	t.accesses *= decay
+}
+
+// curve returns the hit ratios of the shadows at half, once and twice the
+// capacity under the first rule, and that of the rule in force.
+func (t *tuner) curve() (half, once, twice, inForce, accesses float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.accesses == 0 {
+		return 0, 0, 0, 0, 0
+	}
+	n := len(candidates)
+	return t.shadows[n].score / t.accesses, t.shadows[firstCandidate].score / t.accesses, t.shadows[n+1].score / t.accesses,
+		t.shadows[t.best.Load()].score / t.accesses, t.accesses
+}
