@@ -1,0 +1,21 @@
+package random_test
+
+import (
+	"testing"
+
+	"github.com/ashlar-go/ashlar/cache"
+	"github.com/ashlar-go/ashlar/cache/cachetest"
+	"github.com/ashlar-go/ashlar/cache/random"
+)
+
+var conformance = cachetest.Config{
+	New: func(capacity int, opts *cache.Options[int, int]) cache.Cache[int, int] {
+		return random.New(capacity, opts)
+	},
+	Complete:  true,
+	ZeroAlloc: true,
+}
+
+func TestConformance(t *testing.T) { cachetest.Run(t, conformance) }
+
+func FuzzModel(f *testing.F) { cachetest.Fuzz(f, conformance) }
