@@ -29,6 +29,11 @@ type sizedPolicy struct {
 	worth     []float32 // slot -> what one use adds
 }
 
+// sketchShare is how many words of the sketch there are for each slot: small
+// entries come and go by the thousand while a large one stays, so that more
+// keys than slots have to be told apart.
+const sketchShare = 2
+
 func newSizedPolicy(objective cache.Objective) cachecore.Policy {
 	p := &sizedPolicy{objective: objective}
 	p.Clear()
@@ -48,7 +53,7 @@ func (p *sizedPolicy) Grow(slots int) {
 	p.priority = grown(p.priority, slots+1)
 	p.worth = grown(p.worth, slots+1)
 	p.heap = slices.Grow(p.heap, slots-len(p.heap))
-	for len(p.uses.words) < slots {
+	for len(p.uses.words) < sketchShare*slots {
 		p.uses.double()
 	}
 }

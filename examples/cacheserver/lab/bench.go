@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -70,6 +72,9 @@ func newBench(c Config) (*bench, error) {
 	}
 	slices.Sort(r.Capacities)
 	r.Capacities = slices.Compact(r.Capacities)
+	if least, largest := r.Capacities[0], r.Capacities[len(r.Capacities)-1]; least < 1 || largest > most {
+		return nil, fmt.Errorf("capacities from %d to %d; expected 1 to %d", least, largest, most)
+	}
 	if c.ByBytes {
 		r.Policies = append(r.Policies, Bound)
 	} else {
@@ -117,8 +122,14 @@ func (b *bench) replayAll(ctx context.Context) error {
 	}
 	var next atomic.Int64
 	var group sync.WaitGroup
+	panics := make(chan any, workers)
 	for range min(workers, len(b.replays)) {
 		group.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					panics <- fmt.Sprintf("%v\n%s", v, debug.Stack())
+				}
+			}()
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(b.replays) {
@@ -133,7 +144,12 @@ func (b *bench) replayAll(ctx context.Context) error {
 		})
 	}
 	group.Wait()
-	return ctx.Err()
+	select {
+	case v := <-panics:
+		panic(v) // where the caller of Run can recover
+	default:
+		return ctx.Err()
+	}
 }
 
 // keep adds a result to those found.

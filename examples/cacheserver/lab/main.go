@@ -159,11 +159,7 @@ func (a *arguments) plots(r *Report, stdout io.Writer) error {
 			return err
 		}
 	}
-	l := r.Plot()
-	if r.ByBytes {
-		l.Title += ", capacities in bytes"
-	}
-	if err := os.WriteFile(path, l.SVG(), 0o644); err != nil {
+	if err := os.WriteFile(path, r.Plot().SVG(), 0o644); err != nil {
 		return err
 	}
 	if !a.json {

@@ -37,13 +37,13 @@ type policy struct {
 // policies are those that Run knows, in the order of reports.
 var policies = []policy{
 	{"tinylfu", "adapts to the trace", func(n int, o *options) replayed { return tinylfu.New(n, o) }, false},
-	{"tinylfu-bytes", "the same, for the most bytes rather than the most hits", func(n int, o *options) replayed {
-		o.Objective = cache.ByteHits
-		return tinylfu.New(n, o)
-	}, true},
 	{"lru", "forgets what was used longest ago", func(n int, o *options) replayed { return lru.New(n, o) }, false},
 	{"lfu", "forgets what was used least, and old uses", func(n int, o *options) replayed { return lfu.NewAgeing(n, 10, o) }, false},
 	{"random", "forgets by chance", func(n int, o *options) replayed { return random.New(n, o) }, false},
+	{"tinylfu-bytes", "tinylfu, for the most bytes rather than the most hits", func(n int, o *options) replayed {
+		o.Objective = cache.ByteHits
+		return tinylfu.New(n, o)
+	}, true},
 }
 
 // Policies lists the names of the policies that can be replayed with
