@@ -112,15 +112,16 @@ func (p *policy) frequency(slot uint32) int { return int(p.nodes[p.slots[slot].n
 func (p *policy) Weight(slot uint32, _ uint64) uint64 { return p.nodes[p.slots[slot].node].uses }
 
 // SetWeight finds the node from the top, since a snapshot comes in ascending
-// order.
+// order. Snapshots of other policies may have no weight: 0 counts as one use.
 func (p *policy) SetWeight(slot uint32, _ uint64, uses uint64) {
+	uses = max(1, uses)
 	p.unlink(slot)
 	below := p.nodes[0].prev
 	for below != 0 && p.nodes[below].uses > uses {
 		below = p.nodes[below].prev
 	}
 	if below == 0 || p.nodes[below].uses != uses {
-		below = p.addNode(below, max(1, uses))
+		below = p.addNode(below, uses)
 	}
 	p.push(below, slot)
 }

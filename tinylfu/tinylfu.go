@@ -118,6 +118,32 @@ func (c *Cache[K, V]) All() iter.Seq2[K, V] { return c.core.All() }
 // keep longest first. It copies the entries of the cache before the first.
 func (c *Cache[K, V]) Hottest() iter.Seq2[K, V] { return c.core.Ordered(false) }
 
+// A Point is a hit ratio that was predicted for a capacity.
+type Point struct {
+	Capacity int
+	HitRatio float64 // 0 to 1
+}
+
+// Curve returns what hit ratio the recent traffic would have at half, once and
+// twice the capacity, as the shadows saw it on a sample of the keys. It is
+// empty until they have seen enough, and with Options.Cost, where there are
+// none.
+func (c *Cache[K, V]) Curve() []Point {
+	if c.tuner == nil {
+		return nil
+	}
+	return c.tuner.predictions()
+}
+
+// Window returns the share of the capacity, 0 to 1, that goes by recency alone
+// under the rule in force; 1 is plain LRU. It is 0 with Options.Cost.
+func (c *Cache[K, V]) Window() float64 {
+	if c.tuner == nil {
+		return 0
+	}
+	return candidates[c.tuner.best.Load()].window
+}
+
 // Keys iterates over the keys of All.
 func (c *Cache[K, V]) Keys() iter.Seq[K] {
 	return func(yield func(K) bool) {

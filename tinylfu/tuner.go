@@ -118,15 +118,24 @@ func (t *tuner) choose() {
 	t.accesses *= decay
 }
 
-// curve returns the hit ratios of the shadows at half, once and twice the
-// capacity under the first rule, and that of the rule in force.
-func (t *tuner) curve() (half, once, twice, inForce, accesses float64) {
+// predictions are what Curve returns.
+func (t *tuner) predictions() []Point {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.accesses == 0 {
-		return 0, 0, 0, 0, 0
+	if t.accesses < float64(t.shadows[0].limit) {
+		return nil
 	}
 	n := len(candidates)
-	return t.shadows[n].score / t.accesses, t.shadows[firstCandidate].score / t.accesses, t.shadows[n+1].score / t.accesses,
-		t.shadows[t.best.Load()].score / t.accesses, t.accesses
+	best := t.shadows[t.best.Load()].score
+	reference := max(t.shadows[firstCandidate].score, 1)
+	point := func(capacity int, score float64) Point {
+		return Point{Capacity: capacity, HitRatio: min(1, score/t.accesses)}
+	}
+	// The two other shadows run the first candidate: what they say is scaled
+	// by how much better the rule in force does than that.
+	return []Point{
+		point(t.limit/2, t.shadows[n].score*best/reference),
+		point(t.limit, best),
+		point(2*t.limit, max(best, t.shadows[n+1].score)),
+	}
 }
