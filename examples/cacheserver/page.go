@@ -71,7 +71,7 @@ func (s *System) pages() http.Handler {
 	mux.HandleFunc("POST /run", s.postRun)
 	mux.HandleFunc("POST /policy", s.postPolicy)
 	mux.HandleFunc("POST /break", s.postBreak)
-	s.labs.mount(mux)
+	mux.Handle("/lab/", s.lab)
 	return mux
 }
 

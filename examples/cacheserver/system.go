@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/cache"
+	"github.com/ashlar-go/ashlar/examples/cacheserver/lab"
 	"github.com/ashlar-go/ashlar/examples/internal/crowd"
 	"github.com/ashlar-go/ashlar/examples/internal/sse"
 	"github.com/ashlar-go/ashlar/examples/internal/system"
@@ -84,7 +85,7 @@ type System struct {
 	live   *sse.Stream
 	crowd  *crowd.Crowd
 	load   *load
-	labs   *labs
+	lab    *lab.Handler
 	cancel context.CancelFunc
 	faded  chan struct{}
 }
@@ -137,7 +138,7 @@ func New(ctx context.Context, c Config) (*System, error) {
 	}
 	s.server.done.Go(s.server.serve)
 	s.measure()
-	s.labs = newLabs(c.Env)
+	s.lab = lab.NewHandler(info, c.Env.Log)
 	s.live = sse.New(nil)
 	s.live.Sample("live", func() any { return s.sample() })
 	if c.Env.Load > 0 {
@@ -227,7 +228,7 @@ func (s *System) Close() error {
 		s.crowd.Close()
 		s.load.close()
 	}
-	s.labs.close()
+	s.lab.Close()
 	s.server.close()
 	<-s.faded
 	s.server.keys.heal()

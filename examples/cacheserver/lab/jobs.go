@@ -238,22 +238,27 @@ var builtins = []struct {
 	{"loop", "round and round over 20 000 keys", func() *trace.Trace { return trace.Loop(400_000, 20_000) }},
 }
 
-// namedTrace returns a trace that needs no upload: a generated one, or one of
-// those shared beside the repository.
-func namedTrace(name string) (*trace.Trace, error) {
+// namedTrace returns a trace that needs no upload, cut to longest accesses: a
+// generated one, or one of those shared beside the repository.
+func namedTrace(name string, longest int) (*trace.Trace, error) {
 	for _, b := range builtins {
 		if b.Name == name {
 			return b.make(), nil
 		}
 	}
-	if slices.Contains(sharedTraces(), name) {
-		t, err := trace.Load(name)
-		if err == nil && len(t.Keys) > maxAccesses {
-			t = &trace.Trace{Name: t.Name, Keys: t.Keys[:maxAccesses:maxAccesses], Sizes: t.Sizes[:min(len(t.Sizes), maxAccesses)], Format: t.Format, Trimmed: true}
-		}
-		return t, err
+	if !slices.Contains(sharedTraces(), name) {
+		return nil, fmt.Errorf("there is no trace %q", name)
 	}
-	return nil, fmt.Errorf("there is no trace %q", name)
+	t, err := trace.Load(name)
+	if err == nil && len(t.Keys) > longest {
+		cut := *t
+		cut.Keys, cut.Trimmed = t.Keys[:longest], true
+		if t.Sizes != nil {
+			cut.Sizes = t.Sizes[:longest]
+		}
+		t = &cut
+	}
+	return t, err
 }
 
 // sharedTraces lists what trace.Load knows, looked up once.

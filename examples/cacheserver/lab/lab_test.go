@@ -258,11 +258,12 @@ func command(t *testing.T, args ...string) (stdout, stderr string, err error) {
 func TestCommand(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shop.csv")
-	text := "when,page,bytes\n"
+	var text strings.Builder
+	text.WriteString("when,page,bytes\n")
 	for i, key := range small().Keys[:5000] {
-		text += strings.Join([]string{"1", string(rune('a' + key%26)), []string{"10", "20", "30"}[i%3]}, ",") + "\n"
+		text.WriteString(strings.Join([]string{"1", string(rune('a' + key%26)), []string{"10", "20", "30"}[i%3]}, ",") + "\n")
 	}
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o600))
 	plot := filepath.Join(dir, "plot.svg")
 
 	out, errs, err := command(t, "-trace", path, "-key", "page", "-size", "bytes", "-sizes", "10%,50%", "-policies", "lru, random", "-out", plot)
@@ -345,4 +346,19 @@ func TestCommandPrintsWhatIsFinished(t *testing.T) {
 	require.NoError(t, Main(ctx, nil, &out, io.Discard))
 	require.Contains(t, out.String(), "Stopped before the end")
 	require.NotContains(t, out.String(), "Plot:")
+}
+
+func TestBar(t *testing.T) {
+	var screen strings.Builder
+	b := &bar{w: &screen}
+	b.of("reading")(1, 4)
+	b.of("reading")(2, 4) // too soon to be drawn
+	b.clear()
+	require.Equal(t, "\rreading   [==========                              ]  25%\r\x1b[K", screen.String())
+
+	require.Nil(t, newBar(&screen).of("reading"), "no terminal, no bar")
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	require.NoError(t, err)
+	defer file.Close()
+	require.Nil(t, newBar(file).of("reading"))
 }

@@ -22,7 +22,7 @@ func (r *Report) Verdict() string {
 	slices.SortStableFunc(row, func(a, b Result) int { return b.Hits - a.Hits })
 	best := row[0]
 	var b strings.Builder
-	fmt.Fprintf(&b, "At %s (%.3g%% of all) ", r.Size(capacity), r.Share(capacity))
+	fmt.Fprintf(&b, "At %s (%.2g%% of all) ", r.Size(capacity), r.Share(capacity))
 	switch {
 	case len(row) == 1:
 		fmt.Fprintf(&b, "%s hits %s%%.", best.Policy, page.Percent(best.HitRatio))

@@ -33,14 +33,18 @@ type gridCell struct {
 // grid puts what text says of each result into a table, without the columns
 // that stay empty.
 func (r *Report) grid(caption string, text func(Result) gridCell) grid {
-	g := grid{Caption: caption, Head: []string{"Capacity", "Of all"}}
+	g := grid{Caption: caption, Head: []string{"Entries", "Of all"}}
+	size := func(capacity int) string { return page.Count(capacity) }
+	if r.ByBytes {
+		g.Head[0], size = "Bytes", func(capacity int) string { return page.Bytes(capacity) }
+	}
 	for _, policy := range r.Policies {
 		if slices.ContainsFunc(r.Results, func(x Result) bool { return x.Policy == policy && text(x).Text != "" }) {
 			g.Policies = append(g.Policies, policy)
 		}
 	}
 	for _, capacity := range r.Capacities {
-		row := gridRow{Head: []string{r.Size(capacity), share(r.Share(capacity))}}
+		row := gridRow{Head: []string{size(capacity), share(r.Share(capacity))}}
 		for _, policy := range g.Policies {
 			c := gridCell{}
 			if x, ok := r.Result(policy, capacity); ok {
@@ -198,7 +202,7 @@ func compare(reports []*Report) grid {
 	for _, r := range reports {
 		for _, capacity := range r.Capacities {
 			row := gridRow{Head: []string{r.Trace, r.Size(capacity), share(r.Share(capacity))}}
-			ratios, complete := make([]float64, len(g.Policies)), true
+			ratios, complete, empty := make([]float64, len(g.Policies)), true, true
 			for i, policy := range g.Policies {
 				x, ok := r.Result(policy, capacity)
 				c := gridCell{}
@@ -206,8 +210,11 @@ func compare(reports []*Report) grid {
 					ratios[i] = x.HitRatio
 					c = gridCell{Text: page.Percent(x.HitRatio), Best: !IsCeiling(policy) && x.HitRatio == r.Best(capacity)}
 				}
-				complete = complete && ok
+				complete, empty = complete && ok, empty && !ok
 				row.Cells = append(row.Cells, c)
+			}
+			if empty {
+				continue // it was stopped before
 			}
 			if complete {
 				rows++

@@ -33,6 +33,7 @@ type Handler struct {
 	live    *sse.Stream   // of the list
 	uploads chan struct{} // holds a value for each trace being read
 	limit   int64         // bytes of an upload; maxUpload
+	longest int           // accesses of a trace; maxAccesses
 
 	list, job, compare *page.Page
 }
@@ -41,7 +42,7 @@ type Handler struct {
 // describes. Close ends its replays.
 func NewHandler(info system.Info, log *slog.Logger) *Handler {
 	h := &Handler{
-		info: info, jobs: newJobs(log), mux: http.NewServeMux(), live: sse.New(nil), uploads: make(chan struct{}, 2), limit: maxUpload,
+		info: info, jobs: newJobs(log), mux: http.NewServeMux(), live: sse.New(nil), uploads: make(chan struct{}, 2), limit: maxUpload, longest: maxAccesses,
 		list:    page.Must(info, nil, files, "lab.html"),
 		job:     page.Must(info, nil, files, "replay.html", "grid.html"),
 		compare: page.Must(info, nil, files, "compare.html", "grid.html"),
@@ -128,7 +129,7 @@ func (h *Handler) showList(w http.ResponseWriter, r *http.Request, status int, n
 		Titles: map[string]string{"do": "Replay a trace", "watch": "Replays", "learn": "How to read it"},
 		Data: listView{
 			Form: f, Builtins: builtins, Shared: sharedTraces(), Formats: formatChoices, Sizes: DefaultSizes, Replays: h.jobs.all(),
-			Limit: page.Bytes(h.limit), Accesses: maxAccesses,
+			Limit: page.Bytes(h.limit), Accesses: h.longest,
 		},
 	})
 }
@@ -157,7 +158,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	var c Config
 	if err == nil {
-		c, err = f.config(r)
+		c, err = f.config(r, h.longest)
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -183,8 +184,8 @@ func sentence(err error) string {
 }
 
 // config reads the trace and the settings.
-func (f form) config(r *http.Request) (Config, error) {
-	t, err := f.trace(r)
+func (f form) config(r *http.Request, longest int) (Config, error) {
+	t, err := f.trace(r, longest)
 	if err != nil {
 		return Config{}, err
 	}
@@ -210,14 +211,14 @@ func (f form) config(r *http.Request) (Config, error) {
 }
 
 // trace reads the file of a form or, without one, returns the trace chosen.
-func (f form) trace(r *http.Request) (*trace.Trace, error) {
+func (f form) trace(r *http.Request, longest int) (*trace.Trace, error) {
 	file, header, err := r.FormFile("trace")
 	switch {
 	case errors.Is(err, http.ErrMissingFile), errors.Is(err, http.ErrNotMultipart):
 		if f.Choice == "" {
 			return Builtin(), nil
 		}
-		return namedTrace(f.Choice)
+		return namedTrace(f.Choice, longest)
 	case err != nil:
 		return nil, err
 	}
@@ -230,7 +231,7 @@ func (f form) trace(r *http.Request) (*trace.Trace, error) {
 	if runes := []rune(name); len(runes) > 60 {
 		name = string(runes[:59]) + "…"
 	}
-	t, err := trace.Read(file, &trace.Options{Name: name, Format: format, Key: f.Key, Size: f.Size, Limit: maxAccesses})
+	t, err := trace.Read(file, &trace.Options{Name: name, Format: format, Key: f.Key, Size: f.Size, Limit: longest})
 	if err != nil {
 		return nil, fmt.Errorf("the file %s cannot be read: %s", header.Filename, strings.TrimPrefix(err.Error(), "trace: "))
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,7 +175,7 @@ func TestUploadsLeaveNoFiles(t *testing.T) {
 		{bytes.Repeat([]byte("x y z\n1\n"), 1<<18), http.StatusBadRequest},
 		{bytes.Repeat([]byte("1\n2\n"), 1<<21), http.StatusRequestEntityTooLarge},
 	} {
-		status, _, body := upload(t, address, "large.txt", test.content, nil)
+		status, _, body := upload(t, address, "large.txt", test.content, map[string]string{"sizes": "1"})
 		require.Equal(t, test.status, status, body)
 		left, err := os.ReadDir(dir)
 		require.NoError(t, err)
@@ -184,11 +185,12 @@ func TestUploadsLeaveNoFiles(t *testing.T) {
 
 func TestLongTracesAreTrimmed(t *testing.T) {
 	h, address := serve(t)
-	_, at, _ := upload(t, address, "long.txt", bytes.Repeat([]byte("1\n"), maxAccesses+1), map[string]string{"sizes": "1"})
+	h.longest = 1000
+	_, at, _ := upload(t, address, "long.txt", bytes.Repeat([]byte("1\n"), 1001), map[string]string{"sizes": "1"})
 	<-h.jobs.get(1).ended
 	_, _, body := get(t, at)
 	require.Contains(t, body, "The trace goes on; this is about its beginning.")
-	require.Contains(t, body, page.Count(maxAccesses)+" accesses")
+	require.Contains(t, body, page.Count(1000)+" accesses")
 }
 
 func TestBuiltinTraces(t *testing.T) {
@@ -206,15 +208,18 @@ func TestBuiltinTraces(t *testing.T) {
 		require.Contains(t, body, `<noscript><meta http-equiv="refresh"`)
 	}
 	for _, name := range names[1:] {
-		tr, err := namedTrace(name)
+		tr, err := namedTrace(name, maxAccesses)
 		require.NoError(t, err)
 		require.Equal(t, name, tr.Name)
-	}
-	for _, name := range sharedTraces() {
-		tr, err := namedTrace(name)
-		require.NoError(t, err)
 		require.LessOrEqual(t, len(tr.Keys), maxAccesses)
 	}
+	if !slices.Contains(sharedTraces(), "lirs-gli") {
+		return
+	}
+	tr, err := namedTrace("lirs-gli", 1000)
+	require.NoError(t, err)
+	require.Len(t, tr.Keys, 1000)
+	require.True(t, tr.Trimmed)
 }
 
 func TestLabIsBusy(t *testing.T) {
@@ -249,7 +254,7 @@ func TestLabIsBusy(t *testing.T) {
 // A replay that runs ends soon after it was stopped, and shows what it has.
 func TestStopWhileRunning(t *testing.T) {
 	h, address := serve(t)
-	tr := trace.Zipf(1, 1_000_000, 100_000, 0.9)
+	tr := trace.Zipf(1, 200_000, 50_000, 0.9)
 	_, err := h.jobs.add(Config{Trace: tr, Workers: 1, Untimed: true})
 	require.NoError(t, err)
 	second, err := h.jobs.add(Config{Trace: small(), Workers: 1, Untimed: true})
@@ -358,7 +363,7 @@ func TestCloseStopsReplays(t *testing.T) {
 	h := NewHandler(testInfo, slog.New(slog.DiscardHandler))
 	var jobs []*job
 	for range 3 {
-		b, err := h.jobs.add(Config{Trace: trace.Loop(2_000_000, 100_000), Workers: 1})
+		b, err := h.jobs.add(Config{Trace: trace.Loop(200_000, 100_000), Workers: 1})
 		require.NoError(t, err)
 		jobs = append(jobs, b)
 	}
