@@ -59,9 +59,8 @@ func hitRatios(env harness.Env, emit func(harness.Row)) {
 		}
 		toLRU = append(toLRU, row.Ours-row.Peers[0].Value)
 		if h.s3fifo > 0 {
-			for _, f := range []harness.Figure{{Name: "s3fifo*", Value: h.s3fifo}, {Name: "sieve*", Value: h.sieve}, {Name: "theine*", Value: h.theine}, {Name: "ristretto*", Value: h.ristretto}} {
-				row.Peers = append(row.Peers, f)
-			}
+			row.Peers = append(row.Peers, harness.Figure{Name: "s3fifo*", Value: h.s3fifo}, harness.Figure{Name: "sieve*", Value: h.sieve},
+				harness.Figure{Name: "theine*", Value: h.theine}, harness.Figure{Name: "ristretto*", Value: h.ristretto})
 		}
 		best := slices.MaxFunc(row.Peers, func(a, b harness.Figure) int { return int(1e6 * (a.Value - b.Value)) })
 		row.Judge(harness.Bar{AtLeast: true, Value: best.Value - .5})

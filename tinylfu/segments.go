@@ -140,7 +140,7 @@ func (s *segments) settle() {
 			slot := s.Back(probation)
 			s.size[probation]--
 			s.size[window]++
-			s.slots[slot] = s.hash(slot) | window
+			s.slots[slot] = s.hash(slot) + window
 			s.Remove(slot)
 			s.PushBack(window, slot)
 		default:

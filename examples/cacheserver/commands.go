@@ -167,14 +167,6 @@ func (c *client) optional(v value, ok bool) {
 	}
 }
 
-func (c *client) bool(b bool) {
-	if b {
-		c.int(1)
-	} else {
-		c.int(0)
-	}
-}
-
 func cmdGet(c *client, args [][]byte) {
 	if v, ok, done := c.get(args[1]); !done {
 		c.optional(v, ok)
@@ -575,8 +567,14 @@ func (c *client) unknownSubcommand(args [][]byte) {
 
 func cmdObject(c *client, args [][]byte) {
 	sub := strings.ToUpper(string(args[1]))
-	if len(args) != 3 {
+	switch sub {
+	case "ENCODING", "REFCOUNT", "FREQ", "IDLETIME":
+	default:
 		c.unknownSubcommand(args)
+		return
+	}
+	if len(args) != 3 {
+		c.errorf("ERR wrong number of arguments for 'object|%s' command", strings.ToLower(sub))
 		return
 	}
 	v, ok, err := c.server.keys.peek(c.ctx(), args[2])
@@ -609,8 +607,6 @@ func cmdObject(c *client, args [][]byte) {
 		c.int(int64(n))
 	case "IDLETIME":
 		c.error("ERR this server keeps the order of uses and not their times")
-	default:
-		c.unknownSubcommand(args)
 	}
 }
 

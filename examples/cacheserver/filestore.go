@@ -20,11 +20,12 @@ type fileStore struct {
 	delay   time.Duration // of each Get, to play a slow store
 	failing atomic.Bool   // makes Apply fail, to show what then happens
 
-	mu    sync.RWMutex
-	file  *os.File
-	index map[string]place
-	size  int64
-	live  int64 // bytes of the frames that the index points at
+	applying sync.Mutex   // held by who writes the file; taken before mu
+	mu       sync.RWMutex // guards what follows; a reader never waits for the disk of a writer
+	file     *os.File
+	index    map[string]place
+	size     int64
+	live     int64 // bytes of the frames that the index points at
 }
 
 type place struct {
@@ -119,8 +120,8 @@ func (s *fileStore) Apply(_ context.Context, batch []mutation) error {
 	if s.failing.Load() {
 		return errFailing
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	var buf []byte
 	lengths := make([]int64, len(batch))
 	for i := range batch {
@@ -134,10 +135,12 @@ func (s *fileStore) Apply(_ context.Context, batch []mutation) error {
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
+	s.mu.Lock()
 	for i := range batch {
 		s.enter(&batch[i], s.size, lengths[i])
 		s.size += lengths[i]
 	}
+	s.mu.Unlock()
 	if s.size > compactFrom && s.live < s.size/2 {
 		return s.compact()
 	}
@@ -145,7 +148,8 @@ func (s *fileStore) Apply(_ context.Context, batch []mutation) error {
 }
 
 // compact writes the frames that count to a new file, leaving expired ones
-// out, and puts it in the place of the old one.
+// out, and puts it in the place of the old one. The caller holds applying, so
+// the index does not change meanwhile.
 func (s *fileStore) compact() error {
 	f, err := os.OpenFile(s.temporary(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -192,6 +196,8 @@ func (s *fileStore) replace(f *os.File, err error, index map[string]place, size 
 		f.Close()
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.file.Close()
 	s.file, s.index, s.size, s.live = f, index, size, size
 	return syncDir(s.dir)
@@ -199,8 +205,8 @@ func (s *fileStore) replace(f *os.File, err error, index map[string]place, size 
 
 // clear forgets everything.
 func (s *fileStore) clear() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	f, err := os.OpenFile(s.temporary(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

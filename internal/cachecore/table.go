@@ -90,33 +90,19 @@ func (t *table) add(hash uint64, slot uint32) {
 	}
 }
 
-// remove takes out slot, which was entered under hash.
+// remove takes out slot, which was entered under hash, and takes it off the
+// count of each chunk that it passed.
 func (t *table) remove(hash uint64, slot uint32) {
-	if c, place := t.locate(hash, slot, true); c != nil {
-		c.setTag(place, 0)
-	}
-}
-
-// replace puts to in the place of from, which was entered under hash.
-func (t *table) replace(hash uint64, from, to uint32) {
-	c, place := t.locate(hash, from, false)
-	c.slots[place] = to
-}
-
-// locate returns where slot is entered under hash, taking it off the count of
-// each chunk on the way when it is about to leave.
-func (t *table) locate(hash uint64, slot uint32, leaving bool) (*chunk, int) {
 	at := t.home(hash)
 	for range len(t.chunks) {
 		c := &t.chunks[at]
 		for place := range c.slots {
 			if c.slots[place] == slot && c.tag(place) != 0 {
-				return c, place
+				c.setTag(place, 0)
+				return
 			}
 		}
-		if leaving {
-			c.spilled--
-		}
+		c.spilled--
 		if at++; at == len(t.chunks) {
 			at = 0
 		}

@@ -257,7 +257,7 @@ func TestStopWhileRunning(t *testing.T) {
 	tr := trace.Zipf(1, 200_000, 50_000, 0.9)
 	_, err := h.jobs.add(Config{Trace: tr, Workers: 1, Untimed: true})
 	require.NoError(t, err)
-	second, err := h.jobs.add(Config{Trace: small(), Workers: 1, Untimed: true})
+	second, err := h.jobs.add(Config{Trace: trace.Loop(100, 10), Workers: 1, Untimed: true})
 	require.NoError(t, err)
 	follow(t, address+"replays/1/live")("Replaying")
 	status, _, body := post(t, address+"replays/1/stop")
