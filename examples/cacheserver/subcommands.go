@@ -8,6 +8,7 @@ import (
 // subcommands are what go run ./examples cacheserver COMMAND knows.
 func subcommands() []system.Command {
 	return []system.Command{
+		{Name: "compare", What: "run side by side with redis-server", Run: compare},
 		{Name: "lab", What: "replay a trace of accesses through every policy", Run: lab.Main},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ashlar-go/ashlar/internal/trace"
+	"github.com/ashlar-go/ashlar/tinylfu"
 )
 
 // A bench is one call of Run at work.
@@ -193,6 +194,7 @@ func (b *bench) replay(ctx context.Context, x replay) (Result, bool) {
 		b.advance(ctx, len(keys))
 	default:
 		c := b.policies[x.policy].newCache(x.capacity, b.config.ByBytes)
+		var f forecast
 		for from := 0; from < len(keys); from += step {
 			to := min(from+step, len(keys))
 			for i := from; i < to; i++ {
@@ -205,16 +207,45 @@ func (b *bench) replay(ctx context.Context, x replay) (Result, bool) {
 					c.Put(keys[i], size)
 				}
 			}
+			f.ask(c, 2*x.capacity)
 			if !b.advance(ctx, to-from) {
 				return result, false
 			}
 		}
+		result.Foretold = f.mean()
 	}
 	result.HitRatio = float64(result.Hits) / float64(len(keys))
 	if asked > 0 && x.policy != Optimum {
 		result.ByteHit = float64(hit) / float64(asked)
 	}
 	return result, true
+}
+
+// A forecast is what a cache says, now and then, that its recent hit ratio
+// would have been at another capacity.
+type forecast struct {
+	sum float64
+	n   int
+}
+
+func (f *forecast) ask(c replayed, capacity int) {
+	predicts, ok := c.(interface{ Curve() []tinylfu.Point })
+	if !ok {
+		return
+	}
+	for _, p := range predicts.Curve() {
+		if p.Capacity == capacity {
+			f.sum += p.HitRatio
+			f.n++
+		}
+	}
+}
+
+func (f *forecast) mean() float64 {
+	if f.n == 0 {
+		return 0
+	}
+	return f.sum / float64(f.n)
 }
 
 // size returns the size of an access, 0 where the trace has none.

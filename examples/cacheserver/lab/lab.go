@@ -67,6 +67,7 @@ type Result struct {
 	ByteHit  float64 `json:"byte_hit_ratio,omitempty"` // of the bytes asked for; 0 if the trace has no sizes
 	NsPerOp  float64 `json:"ns_per_access,omitempty"`  // processor time of one access; 0 if it was not measured
 	Twice    float64 `json:"twice,omitempty"`          // hit ratio at twice the capacity; 0 if that was not replayed
+	Foretold float64 `json:"foretold,omitempty"`       // what the cache itself predicted for twice the capacity, on average over the replay; 0 if it does not
 }
 
 // A Report is what Run found.

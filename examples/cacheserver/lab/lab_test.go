@@ -122,6 +122,20 @@ func TestReportAddsUp(t *testing.T) {
 	require.Equal(t, unique, r.Unique)
 }
 
+// The cache that predicts is not far off on traffic that does not change.
+func TestForecast(t *testing.T) {
+	r := run(t, Config{Trace: trace.Zipf(1, 200_000, 20_000, 0.9), Capacities: []int{1000}, Policies: []string{"tinylfu", "lru"}, Untimed: true})
+	x, _ := r.Result("tinylfu", 1000)
+	if x.Foretold < x.Twice-0.1 || x.Foretold > x.Twice+0.1 {
+		t.Errorf("tinylfu foretold %v at twice the capacity, where it has %v", x.Foretold, x.Twice)
+	}
+	x, _ = r.Result("lru", 1000)
+	require.Zero(t, x.Foretold)
+	var text strings.Builder
+	require.NoError(t, r.WriteText(&text))
+	require.Contains(t, text.String(), "foretold")
+}
+
 // What is rounded to one more than twice counts as twice.
 func TestRoundedDoublesAreNotReplayedAgain(t *testing.T) {
 	r := run(t, Config{Trace: small(), Capacities: []int{60, 121, 10, 21}, Policies: []string{"random"}, Untimed: true})

@@ -60,6 +60,12 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 		return percent(x.Twice) + " "
 	})
+	r.table(&b, "The same as the cache itself foretold it, from shadows and the recent accesses", func(x Result) string {
+		if x.Foretold == 0 {
+			return ""
+		}
+		return percent(x.Foretold) + " "
+	})
 	if r.Sized {
 		r.table(&b, "Byte hit ratio in %", func(x Result) string {
 			if x.Policy == Optimum {

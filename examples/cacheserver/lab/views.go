@@ -27,7 +27,9 @@ type gridRow struct {
 type gridCell struct {
 	Text string
 	Hint string // below, small
-	Best bool
+	// Foretold is below that: a prediction of what Hint says.
+	Foretold string
+	Best     bool
 }
 
 // grid puts what text says of each result into a table, without the columns
@@ -86,10 +88,13 @@ func view(s status) jobView {
 	if len(r.Results) == 0 {
 		return v
 	}
-	v.Parts = append(v.Parts, part{"Hit ratio", r.Plot().HTML(), r.grid("In %, and below it what twice the capacity would give", func(x Result) gridCell {
+	v.Parts = append(v.Parts, part{"Hit ratio", r.Plot().HTML(), r.grid("In %, and below it what twice the capacity gave, and what a cache that predicts had foretold of that", func(x Result) gridCell {
 		c := gridCell{Text: page.Percent(x.HitRatio), Best: !IsCeiling(x.Policy) && x.HitRatio == r.Best(x.Capacity)}
 		if x.Twice > 0 {
 			c.Hint = "2×: " + page.Percent(x.Twice)
+		}
+		if x.Foretold > 0 {
+			c.Foretold = page.Percent(x.Foretold)
 		}
 		return c
 	})})

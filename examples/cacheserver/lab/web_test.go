@@ -254,7 +254,7 @@ func TestLabIsBusy(t *testing.T) {
 // A replay that runs ends soon after it was stopped, and shows what it has.
 func TestStopWhileRunning(t *testing.T) {
 	h, address := serve(t)
-	tr := trace.Zipf(1, 200_000, 50_000, 0.9)
+	tr := trace.Zipf(1, 1_000_000, 50_000, 0.9)
 	_, err := h.jobs.add(Config{Trace: tr, Workers: 1, Untimed: true})
 	require.NoError(t, err)
 	second, err := h.jobs.add(Config{Trace: trace.Loop(100, 10), Workers: 1, Untimed: true})
