@@ -1,223 +1,122 @@
 package tinylfu
 
 import (
-	"cmp"
-	"math"
 	"slices"
 
 	"github.com/ashlar-go/ashlar/cache"
 	"github.com/ashlar-go/ashlar/internal/cachecore"
 )
 
-// sizedPolicy weighs use against cost. It evicts by least hit density
-// (Beckmann, Chen and Cidon, LHD, NSDI 2018): the hits that an entry may hope
-// for, over the room and the time that it takes up until then.
+// sizedPolicy weighs use against cost. It is Greedy-Dual-Size-Frequency
+// (Cherkasova 1998) with the frequencies of the sketch, which remembers keys
+// that are not in the cache, in place of a count since the entry came:
 //
-//	value = expected hits / (expected time * cost)     to hit many objects
-//	value = expected hits /  expected time             to hit much cost
+//	priority = clock + uses/cost     to hit many objects
+//	priority = clock + uses          to hit much cost
 //
-// What to expect is not assumed but learned, by sizedModel, from what became
-// of earlier entries of the same class and age. The class is how often the
-// sketch has seen the key, which it also knows of a key that was not in the
-// cache, and how soon the entry was used last.
+// The entry of least priority goes, and the clock is set to it, so that an
+// entry that is no longer used falls behind.
 //
-// Values change as time goes by, so they are not kept in order: the victim is
-// the least of a sample.
-//
-//	entries  0     1     2     3       in use, in no order
-//	        +-----+-----+-----+-----+
-//	        |     |     |slot |     |
-//	        +-----+-----+-----+-----+
-//	place    slot -> 2
-//
-// Invariants: entries holds each slot in use once; place leads from a slot to
-// its entry; every class is one of the model's.
+// Invariants: heap is a binary heap of the slots in use, by priority; place
+// is its inverse; no priority is below clock.
 type sizedPolicy struct {
 	objective cache.Objective
 	uses      sketch
-	model     sizedModel
-	entries   []sizedEntry
-	place     []uint32
-	now       uint32 // uses so far; ages are differences, so it may wrap around
-	learnAt   uint32
-	random    uint64
+	clock     float64
+	heap      []uint32
+	place     []uint32 // slot -> index in heap
+	priority  []float64
+	worth     []float32 // slot -> what one use adds
 }
 
-// A sizedEntry is what is known of a slot in use.
-type sizedEntry struct {
-	slot uint32
-	used uint32 // when it was used last
-	// worth is what the value of a hit is multiplied by, as a float32. Its
-	// last bits are the class.
-	worth uint32
-}
-
-const (
-	sizedClassBits = 5
-	sizedClassMask = 1<<sizedClassBits - 1
-
-	// The sample consists of runs of neighbours, since the next entry is in
-	// the same cache line.
-	sizedRuns = 4
-	sizedRun  = 16
-
-	// The model learns once in as many uses as there are entries, or more
-	// seldom when those are few.
-	sizedLearnEvery = 1 << 10
-	// sizedCensus is how many entries in use it takes into account.
-	sizedCensus = 1 << 9
-)
+// sketchShare is how many words of the sketch there are for each slot: small
+// entries come and go by the thousand while a large one stays, so that more
+// keys than slots have to be told apart.
+const sketchShare = 2
 
 func newSizedPolicy(objective cache.Objective) cachecore.Policy {
-	p := &sizedPolicy{objective: objective, random: 88172645463325252}
+	p := &sizedPolicy{objective: objective}
 	p.Clear()
 	return p
 }
 
 func (p *sizedPolicy) Clear() {
 	p.uses = newSketch(wordsPerBlock)
-	p.model = newSizedModel()
-	p.entries, p.place = nil, nil
-	p.learnAt = p.now + sizedLearnEvery
+	p.clock = 0
+	p.heap, p.place, p.priority, p.worth = nil, nil, nil, nil
 }
 
 // Grow keeps what the sketch knows when the number of slots doubles, as it
 // does while a cache grows.
 func (p *sizedPolicy) Grow(slots int) {
-	place := make([]uint32, slots+1)
-	copy(place, p.place)
-	p.place = place
-	p.entries = slices.Grow(p.entries, slots-len(p.entries))
-	for len(p.uses.words) < slots {
+	p.place = grown(p.place, slots+1)
+	p.priority = grown(p.priority, slots+1)
+	p.worth = grown(p.worth, slots+1)
+	p.heap = slices.Grow(p.heap, slots-len(p.heap))
+	for len(p.uses.words) < sketchShare*slots {
 		p.uses.double()
 	}
 }
 
-// Resize needs to do nothing: neither the model nor the order depends on the
-// capacity.
-func (p *sizedPolicy) Resize(int64) {}
+func grown[T any](src []T, n int) []T {
+	dst := make([]T, n)
+	copy(dst, src)
+	return dst
+}
 
 func (p *sizedPolicy) Insert(slot uint32, hash uint64, cost int64) {
-	p.tick()
-	p.place[slot] = uint32(len(p.entries))
-	p.entries = append(p.entries, sizedEntry{slot: slot})
-	p.use(slot, hash, p.worth(cost), sizedNew)
+	p.weigh(slot, cost)
+	p.place[slot] = uint32(len(p.heap))
+	p.heap = append(p.heap, slot)
+	p.use(slot, hash)
+	p.up(p.place[slot])
 }
 
 func (p *sizedPolicy) Hit(slot uint32, hash uint64) {
-	e := &p.entries[p.place[slot]]
-	p.reuse(e, hash, e.worth)
+	p.use(slot, hash)
+	p.fix(p.place[slot])
 }
 
 func (p *sizedPolicy) Update(slot uint32, hash uint64, cost int64) {
-	p.reuse(&p.entries[p.place[slot]], hash, p.worth(cost))
+	p.weigh(slot, cost)
+	p.Hit(slot, hash)
 }
 
-// reuse counts a use of an entry that was there.
-func (p *sizedPolicy) reuse(e *sizedEntry, hash uint64, worth uint32) {
-	p.tick()
-	age := p.now - e.used
-	p.model.hit(e.class(), age)
-	when := sizedSoon
-	if int(age) > len(p.entries)/sizedSoonShare {
-		when = sizedLate
+// weigh sets what one use of the entry in slot is worth.
+func (p *sizedPolicy) weigh(slot uint32, cost int64) {
+	p.worth[slot] = 1
+	if p.objective == cache.ObjectHits {
+		p.worth[slot] = 1 / float32(max(1, cost))
 	}
-	p.use(e.slot, hash, worth, when)
 }
 
-// use marks slot as used now.
-func (p *sizedPolicy) use(slot uint32, hash uint64, worth uint32, when int) {
+// use counts a use of slot and sets its priority.
+func (p *sizedPolicy) use(slot uint32, hash uint64) {
 	h := hashBits(hash)
 	p.uses.add(h)
-	e := &p.entries[p.place[slot]]
-	e.used = p.now
-	e.worth = worth&^sizedClassMask | sizedClass(p.uses.estimate(h), when)
-}
-
-// worth is what a hit on an entry of this cost counts. One that costs nothing
-// is kept, as its eviction makes no room.
-func (p *sizedPolicy) worth(cost int64) uint32 {
-	switch {
-	case cost <= 0:
-		return math.Float32bits(1e30)
-	case p.objective == cache.ByteHits:
-		return math.Float32bits(1)
-	}
-	return math.Float32bits(1 / float32(cost))
-}
-
-func (e *sizedEntry) class() uint32 { return e.worth & sizedClassMask }
-
-// value is what keeping the entry promises.
-func (p *sizedPolicy) value(e *sizedEntry) float32 {
-	return p.model.density(e.class(), p.now-e.used) * math.Float32frombits(e.worth)
+	p.priority[slot] = p.clock + float64(p.uses.estimate(h))*float64(p.worth[slot])
 }
 
 func (p *sizedPolicy) Victim(uint64, int64) uint32 {
-	least := &p.entries[0]
-	lowest := float32(math.Inf(1))
-	if n := len(p.entries); n <= sizedRuns*sizedRun {
-		least, _ = p.least(p.entries, least, lowest)
-	} else {
-		for range sizedRuns {
-			at := p.pick()
-			end := min(at+sizedRun, n)
-			least, lowest = p.least(p.entries[at:end], least, lowest)
-			least, lowest = p.least(p.entries[:at+sizedRun-end], least, lowest)
-		}
-	}
-	p.model.evict(least.class(), p.now-least.used)
-	return least.slot
-}
-
-// least returns the entry of the least value among some more and the least so
-// far.
-func (p *sizedPolicy) least(more []sizedEntry, least *sizedEntry, lowest float32) (*sizedEntry, float32) {
-	for i := range more {
-		if v := p.value(&more[i]); v < lowest {
-			least, lowest = &more[i], v
-		}
-	}
-	return least, lowest
-}
-
-// pick chooses the index of an entry at random.
-func (p *sizedPolicy) pick() int {
-	p.random ^= p.random << 13
-	p.random ^= p.random >> 7
-	p.random ^= p.random << 17
-	return int(p.random >> 32 * uint64(len(p.entries)) >> 32)
-}
-
-// tick lets time go by, and the model learn now and then.
-func (p *sizedPolicy) tick() {
-	if p.now++; p.now != p.learnAt {
-		return
-	}
-	p.learnAt = p.now + uint32(max(sizedLearnEvery, len(p.entries)))
-	n := min(len(p.entries), sizedCensus)
-	p.model.beginLearn()
-	for i := range n {
-		if n < len(p.entries) {
-			i = p.pick()
-		}
-		e := &p.entries[i]
-		p.model.resident(e.class(), p.now-e.used, float32(len(p.entries))/float32(n))
-	}
-	p.model.learn()
+	p.clock = p.priority[p.heap[0]]
+	return p.heap[0]
 }
 
 func (p *sizedPolicy) Remove(slot uint32) {
-	at, last := p.place[slot], len(p.entries)-1
-	p.entries[at] = p.entries[last]
-	p.place[p.entries[at].slot] = at
-	p.entries = p.entries[:last]
+	at, last := p.place[slot], uint32(len(p.heap)-1)
+	p.swap(at, last)
+	p.heap = p.heap[:last]
+	if at < last {
+		p.fix(at)
+	}
 }
 
 func (p *sizedPolicy) Move(from, to uint32) {
-	p.place[to] = p.place[from]
-	p.entries[p.place[to]].slot = to
+	p.place[to], p.priority[to], p.worth[to] = p.place[from], p.priority[from], p.worth[from]
+	p.heap[p.place[to]] = to
 }
+
+func (p *sizedPolicy) Resize(int64) {}
 
 func (p *sizedPolicy) Ascend(visit func(uint32) bool) {
 	for _, slot := range p.sorted() {
@@ -235,16 +134,17 @@ func (p *sizedPolicy) Descend(visit func(uint32) bool) {
 	}
 }
 
-// sorted returns the slots in use, the one of the least value first.
 func (p *sizedPolicy) sorted() []uint32 {
-	entries := slices.Clone(p.entries)
-	slices.SortFunc(entries, func(a, b sizedEntry) int {
-		return cmp.Or(cmp.Compare(p.value(&a), p.value(&b)), cmp.Compare(a.slot, b.slot))
+	slots := slices.Clone(p.heap)
+	slices.SortFunc(slots, func(a, b uint32) int {
+		switch {
+		case p.priority[a] < p.priority[b]:
+			return -1
+		case p.priority[a] > p.priority[b]:
+			return 1
+		}
+		return int(a) - int(b)
 	})
-	slots := make([]uint32, len(entries))
-	for i, e := range entries {
-		slots[i] = e.slot
-	}
 	return slots
 }
 
@@ -254,13 +154,48 @@ func (p *sizedPolicy) Weight(_ uint32, hash uint64) uint64 {
 }
 
 func (p *sizedPolicy) SetWeight(slot uint32, hash uint64, uses uint64) {
-	h := hashBits(hash)
-	for range maxCount {
-		if uint64(p.uses.estimate(h)) >= uses {
-			break
-		}
+	for h := hashBits(hash); uint64(p.uses.estimate(h)) < min(uses, maxCount)-1; {
 		p.uses.add(h)
 	}
-	e := &p.entries[p.place[slot]]
-	e.worth = e.worth&^sizedClassMask | sizedClass(p.uses.estimate(h), sizedNew)
+	if uses > 1 {
+		p.Hit(slot, hash)
+	}
+}
+
+func (p *sizedPolicy) less(a, b uint32) bool { return p.priority[p.heap[a]] < p.priority[p.heap[b]] }
+
+func (p *sizedPolicy) swap(a, b uint32) {
+	p.heap[a], p.heap[b] = p.heap[b], p.heap[a]
+	p.place[p.heap[a]], p.place[p.heap[b]] = a, b
+}
+
+// fix restores the heap after the priority at index at changed.
+func (p *sizedPolicy) fix(at uint32) {
+	if !p.down(at) {
+		p.up(at)
+	}
+}
+
+func (p *sizedPolicy) up(at uint32) {
+	for at > 0 && p.less(at, (at-1)/2) {
+		p.swap(at, (at-1)/2)
+		at = (at - 1) / 2
+	}
+}
+
+func (p *sizedPolicy) down(at uint32) (moved bool) {
+	for {
+		child := 2*at + 1
+		if child >= uint32(len(p.heap)) {
+			return moved
+		}
+		if child+1 < uint32(len(p.heap)) && p.less(child+1, child) {
+			child++
+		}
+		if !p.less(child, at) {
+			return moved
+		}
+		p.swap(at, child)
+		at, moved = child, true
+	}
 }
