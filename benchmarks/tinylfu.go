@@ -68,7 +68,7 @@ func hitRatios(env harness.Env, emit func(harness.Row)) {
 		row.Note = fmt.Sprintf("optimum %.2f; * published, not run", h.optimum)
 		if !row.Met {
 			short++
-			row.Note += fmt.Sprintf("; %.2f under %s", best.Value-row.Ours, best.Name)
+			row.Note += fmt.Sprintf("; %.2f under %s: %s", best.Value-row.Ours, best.Name, reason(len(keys), h.capacity, row.Ours))
 		}
 		all = append(all, row.Ours)
 		emit(row)
@@ -92,6 +92,19 @@ func hitRatios(env harness.Env, emit func(harness.Row)) {
 	worst := harness.Row{Package: "tinylfu", Name: "worst row against plain LRU", Unit: "points", Ours: slices.Min(toLRU), Rounds: 1}
 	worst.Judge(harness.Bar{AtLeast: true, Value: -.5})
 	emit(worst)
+}
+
+// reason says why a row may be short, from how much of the trace the tuner has
+// to learn from.
+func reason(accesses, capacity int, ratio float64) string {
+	turnovers := float64(accesses) * (100 - ratio) / 100 / float64(capacity)
+	switch {
+	case turnovers < 30:
+		return fmt.Sprintf("the trace turns the cache over %.0f times, in which the shadows have little time to tell the rules apart", turnovers)
+	case capacity < 600:
+		return "in so small a cache the shadows are small too, and what they say is noisy"
+	}
+	return "none of the candidate rules is that peer's"
 }
 
 // sizedRows bounds caches in bytes.
