@@ -1,8 +1,8 @@
 package main
 
 import (
-	"math/rand"
 	"sync"
+	"time"
 
 	"github.com/Yiling-J/theine-go"
 	"github.com/ashlar-go/ashlar/benchmarks/internal/harness"
@@ -12,8 +12,11 @@ import (
 	"github.com/ashlar-go/ashlar/lru"
 	"github.com/ashlar-go/ashlar/tinylfu"
 	"github.com/dgraph-io/ristretto/v2"
+	groupcache "github.com/golang/groupcache/lru"
 	"github.com/hashicorp/golang-lru/arc/v2"
 	hashicorp "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"github.com/jellydator/ttlcache/v3"
 	"github.com/maypok86/otter/v2"
 )
 
@@ -31,41 +34,151 @@ type maker struct {
 
 func none() {}
 
-func ours(pkg string) maker {
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// ours makes the cache of a package of ashlar.
+func ours(pkg string, opts *cache.Options[int64, int64]) maker {
 	return maker{harness.Ours, func(capacity int) (bounded, func()) {
 		switch pkg {
 		case "lru":
-			return lru.New[int64, int64](capacity, nil), none
+			return lru.New(capacity, opts), none
 		case "lfu":
-			return lfu.New[int64, int64](capacity, nil), none
-		case "random":
-			return random.New[int64, int64](capacity, nil), none
+			return lfu.New(capacity, opts), none
+		case "cache/random":
+			return random.New(capacity, opts), none
+		case "tinylfu":
+			return tinylfu.New(capacity, opts), none
 		}
-		return tinylfu.New[int64, int64](capacity, nil), none
+		panic("no cache in " + pkg)
 	}}
 }
 
-type added[C interface {
+// The peers that can be had from the module proxy, with their defaults.
+var (
+	peerHashicorp = maker{"hashicorp", func(capacity int) (bounded, func()) {
+		return adder[*hashicorp.Cache[int64, int64]]{must(hashicorp.New[int64, int64](capacity))}, none
+	}}
+	peer2Q = maker{"hashicorp-2q", func(capacity int) (bounded, func()) {
+		return quietAdder[*hashicorp.TwoQueueCache[int64, int64]]{must(hashicorp.New2Q[int64, int64](capacity))}, none
+	}}
+	peerARC = maker{"hashicorp-arc", func(capacity int) (bounded, func()) {
+		return quietAdder[*arc.ARCCache[int64, int64]]{must(arc.NewARC[int64, int64](capacity))}, none
+	}}
+	peerGroupcache = maker{"groupcache", func(capacity int) (bounded, func()) {
+		return &locked{cache: groupcache.New(capacity)}, none
+	}}
+	peerOtter = maker{"otter", func(capacity int) (bounded, func()) {
+		return otterCache{otter.Must(&otter.Options[int64, int64]{MaximumSize: capacity})}, none
+	}}
+	peerTheine = maker{"theine", func(capacity int) (bounded, func()) {
+		c := must(theine.NewBuilder[int64, int64](int64(capacity)).Build())
+		return theineCache{c}, c.Close
+	}}
+	peerRistretto = maker{"ristretto", func(capacity int) (bounded, func()) {
+		c := newRistretto(capacity)
+		return ristrettoCache{c}, c.Close
+	}}
+)
+
+// The peers that bound their size in the background, made to do so before a
+// call returns: otherwise they hold several times what they are told to.
+var (
+	strictOtter = maker{"otter-sync", func(capacity int) (bounded, func()) {
+		return otterCache{otter.Must(&otter.Options[int64, int64]{
+			MaximumSize: capacity, InitialCapacity: capacity, Executor: func(f func()) { f() },
+		})}, none
+	}}
+	strictTheine = maker{"theine+Wait", func(capacity int) (bounded, func()) {
+		c := must(theine.NewBuilder[int64, int64](int64(capacity)).Build())
+		return waitingTheine{theineCache{c}}, c.Close
+	}}
+	strictRistretto = maker{"ristretto+Wait", func(capacity int) (bounded, func()) {
+		c := newRistretto(capacity)
+		return waitingRistretto{ristrettoCache{c}}, c.Close
+	}}
+)
+
+// The peers with a lifetime for all entries, of an hour.
+var expiring = []maker{
+	{"hashicorp-expirable", func(capacity int) (bounded, func()) {
+		return adder[*expirable.LRU[int64, int64]]{expirable.NewLRU[int64, int64](capacity, nil, time.Hour)}, none
+	}},
+	{"ttlcache", func(capacity int) (bounded, func()) {
+		return ttlCache{ttlcache.New(
+			ttlcache.WithTTL[int64, int64](time.Hour), ttlcache.WithCapacity[int64, int64](uint64(capacity)), ttlcache.WithDisableTouchOnHit[int64, int64](),
+		)}, none
+	}},
+	{"otter", func(capacity int) (bounded, func()) {
+		c := otter.Must(&otter.Options[int64, int64]{MaximumSize: capacity, ExpiryCalculator: otter.ExpiryWriting[int64, int64](time.Hour)})
+		return otterCache{c}, func() { c.StopAllGoroutines() }
+	}},
+	{"theine", func(capacity int) (bounded, func()) {
+		c := must(theine.NewBuilder[int64, int64](int64(capacity)).Build())
+		return theineTTL{c}, c.Close
+	}},
+	{"ristretto", func(capacity int) (bounded, func()) {
+		c := newRistretto(capacity)
+		return ristrettoTTL{c}, c.Close
+	}},
+}
+
+func newRistretto(capacity int) *ristretto.Cache[int64, int64] {
+	return must(ristretto.NewCache(&ristretto.Config[int64, int64]{
+		NumCounters: int64(capacity) * 10, MaxCost: int64(capacity), BufferItems: 64, IgnoreInternalCost: true,
+	}))
+}
+
+// What follows gives the peers the names of our methods. Each is a struct of
+// one pointer, so that a call costs what a call of the pointer does.
+
+type adder[C interface {
 	Get(int64) (int64, bool)
-	Add(int64, int64)
+	Add(int64, int64) bool
+	Len() int
 }] struct{ c C }
 
-func (a added[C]) Get(key int64) (int64, bool) { return a.c.Get(key) }
-func (a added[C]) Put(key, value int64)        { a.c.Add(key, value) }
+func (a adder[C]) Get(key int64) (int64, bool) { return a.c.Get(key) }
+func (a adder[C]) Put(key, value int64)        { a.c.Add(key, value) }
+func (a adder[C]) Len() int                    { return a.c.Len() }
 
-type hashicorpLRU struct{ *hashicorp.Cache[int64, int64] }
+type quietAdder[C interface {
+	Get(int64) (int64, bool)
+	Add(int64, int64)
+	Len() int
+}] struct{ c C }
 
-func (c hashicorpLRU) Put(key, value int64) { c.Add(key, value) }
+func (a quietAdder[C]) Get(key int64) (int64, bool) { return a.c.Get(key) }
+func (a quietAdder[C]) Put(key, value int64)        { a.c.Add(key, value) }
+func (a quietAdder[C]) Len() int                    { return a.c.Len() }
 
 type otterCache struct{ c *otter.Cache[int64, int64] }
 
 func (o otterCache) Get(key int64) (int64, bool) { return o.c.GetIfPresent(key) }
 func (o otterCache) Put(key, value int64)        { o.c.Set(key, value) }
+func (o otterCache) Len() int                    { return o.c.EstimatedSize() }
 
 type theineCache struct{ c *theine.Cache[int64, int64] }
 
 func (t theineCache) Get(key int64) (int64, bool) { return t.c.Get(key) }
 func (t theineCache) Put(key, value int64)        { t.c.Set(key, value, 1) }
+func (t theineCache) Len() int                    { return t.c.Len() }
+
+type waitingTheine struct{ theineCache }
+
+func (t waitingTheine) Put(key, value int64) {
+	t.c.Set(key, value, 1)
+	t.c.Wait()
+}
+
+type theineTTL struct{ c *theine.Cache[int64, int64] }
+
+func (t theineTTL) Get(key int64) (int64, bool) { return t.c.Get(key) }
+func (t theineTTL) Put(key, value int64)        { t.c.SetWithTTL(key, value, 1, time.Hour) }
 
 type ristrettoCache struct {
 	c *ristretto.Cache[int64, int64]
@@ -74,211 +187,59 @@ type ristrettoCache struct {
 func (r ristrettoCache) Get(key int64) (int64, bool) { return r.c.Get(key) }
 func (r ristrettoCache) Put(key, value int64)        { r.c.Set(key, value, 1) }
 
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
+type waitingRistretto struct{ ristrettoCache }
+
+func (r waitingRistretto) Put(key, value int64) {
+	r.c.Set(key, value, 1)
+	r.c.Wait()
 }
 
-// peers are the caches that can be had and bound their number of entries.
-var peers = []maker{
-	{"hashicorp", func(capacity int) (bounded, func()) {
-		return hashicorpLRU{must(hashicorp.New[int64, int64](capacity))}, none
-	}},
-	{"hashicorp-2q", func(capacity int) (bounded, func()) {
-		return added[*hashicorp.TwoQueueCache[int64, int64]]{must(hashicorp.New2Q[int64, int64](capacity))}, none
-	}},
-	{"hashicorp-arc", func(capacity int) (bounded, func()) {
-		return added[*arc.ARCCache[int64, int64]]{must(arc.NewARC[int64, int64](capacity))}, none
-	}},
-	{"otter", func(capacity int) (bounded, func()) {
-		return otterCache{otter.Must(&otter.Options[int64, int64]{MaximumSize: capacity})}, none
-	}},
-	{"theine", func(capacity int) (bounded, func()) {
-		c := must(theine.NewBuilder[int64, int64](int64(capacity)).Build())
-		return theineCache{c}, c.Close
-	}},
-	{"ristretto", func(capacity int) (bounded, func()) {
-		c := must(ristretto.NewCache(&ristretto.Config[int64, int64]{NumCounters: int64(capacity) * 10, MaxCost: int64(capacity), BufferItems: 64, IgnoreInternalCost: true}))
-		return ristrettoCache{c}, c.Close
-	}},
+type ristrettoTTL struct {
+	c *ristretto.Cache[int64, int64]
 }
 
-// otterSync runs otter's maintenance in the caller, without which it holds
-// several times its bound.
-var otterSync = maker{"otter-sync", func(capacity int) (bounded, func()) {
-	return otterCache{otter.Must(&otter.Options[int64, int64]{MaximumSize: capacity, InitialCapacity: capacity, Executor: func(f func()) { f() }})}, none
-}}
+func (r ristrettoTTL) Get(key int64) (int64, bool) { return r.c.Get(key) }
+func (r ristrettoTTL) Put(key, value int64)        { r.c.SetWithTTL(key, value, 1, time.Hour) }
 
-// A workload is a mix of reads and writes of zipf-distributed keys.
-type workload struct {
-	name     string
-	capacity int
-	universe uint64
-	writes   int // percent
+type ttlCache struct {
+	c *ttlcache.Cache[int64, int64]
 }
 
-// The universe of the first three fits into every cache, also into one that
-// splits its capacity; that of the others is ten times the capacity.
-var workloads = []workload{
-	{"get, all hits", 65536, 58000, 0},
-	{"75/25, all hits", 65536, 58000, 25},
-	{"75/25, evicting", 100000, 1000000, 25},
-	{"set, updating", 65536, 58000, 100},
-	{"set, evicting", 100000, 1000000, 100},
+func (t ttlCache) Put(key, value int64) { t.c.Set(key, value, ttlcache.DefaultTTL) }
+func (t ttlCache) Len() int             { return t.c.Len() }
+
+func (t ttlCache) Get(key int64) (int64, bool) {
+	item := t.c.Get(key)
+	if item == nil {
+		return 0, false
+	}
+	return item.Value(), true
 }
 
-const zipfSkew = 1.01
-
-func zipfKeys(seed int64, n int, universe uint64) []int64 {
-	z := rand.NewZipf(rand.New(rand.NewSource(seed)), zipfSkew, 1, universe-1)
-	keys := make([]int64, n)
-	for i := range keys {
-		keys[i] = int64(z.Uint64())
-	}
-	return keys
+// locked makes groupcache's list safe for concurrent use, as groupcache does.
+type locked struct {
+	mu    sync.Mutex
+	cache *groupcache.Cache
 }
 
-// impls sets a workload up for each maker, n operations over the goroutines.
-func (w workload) impls(makers []maker, goroutines int) []harness.Impl {
-	const period = 1 << 19
-	keys := make([][]int64, goroutines)
-	for g := range keys {
-		keys[g] = zipfKeys(int64(g+1), period, w.universe)
+func (l *locked) Get(key int64) (int64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v, ok := l.cache.Get(key)
+	if !ok {
+		return 0, false
 	}
-	var impls []harness.Impl
-	for _, m := range makers {
-		impls = append(impls, harness.Impl{Name: m.name, Start: func() (func(int), func()) {
-			c, stop := m.make(w.capacity)
-			for i := range int64(w.universe) {
-				c.Put(i, i)
-			}
-			return func(n int) {
-				var wg sync.WaitGroup
-				for g := range goroutines {
-					wg.Go(func() { w.work(c, keys[g], n/goroutines) })
-				}
-				wg.Wait()
-			}, stop
-		}})
-	}
-	return impls
+	return v.(int64), true
 }
 
-func (w workload) work(c bounded, keys []int64, n int) {
-	for i := range n {
-		key := keys[i%len(keys)]
-		if i*37%100 < w.writes {
-			c.Put(key, int64(i))
-		} else {
-			c.Get(key)
-		}
-	}
+func (l *locked) Put(key, value int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cache.Add(key, value)
 }
 
-// speed emits a row for each workload, two goroutines, and for each of the
-// numbers of goroutines one that says what they cost against two.
-func speed(env harness.Env, emit func(harness.Row), pkg string, makers []maker, bars map[string]harness.Bar) {
-	n := 2 << 20
-	if env.Short {
-		n = 1 << 19
-	}
-	for _, w := range workloads {
-		name := w.name + ", 2 goroutines"
-		if env.Want(name) {
-			emit(harness.Time(env, pkg, name, n, w.impls(makers, 2), bars[w.name]))
-		}
-	}
-	for _, g := range []int{1, 4, 16} {
-		name := "75/25, evicting, goroutines: " + map[int]string{1: "1", 4: "4", 16: "16"}[g]
-		if env.Want(name) {
-			emit(harness.Time(env, pkg, name, n, workloads[2].impls(makers, g), harness.Bar{}))
-		}
-	}
+func (l *locked) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cache.Len()
 }
-
-// memory emits bytes per entry, the time of a collection and allocations.
-func memory(env harness.Env, emit func(harness.Row), pkg string, makers []maker, perEntry float64) {
-	const entries = 1_000_000
-	rows := map[string]*harness.Row{}
-	names := []string{"memory, 1M int64 to int64", "forced collection with 1M entries", "allocations, get", "allocations, update", "allocations, insert with eviction"}
-	for i, name := range names {
-		rows[name] = &harness.Row{Package: pkg, Name: name, Unit: []string{"B/entry", "ms", "allocs/op", "allocs/op", "allocs/op"}[i], Rounds: 1}
-	}
-	for _, m := range makers {
-		var stop func()
-		bytes, made := harness.HeapAfter(func() any {
-			c, end := m.make(entries)
-			stop = end
-			for i := range int64(entries) {
-				c.Put(i, i)
-			}
-			return c
-		})
-		c := made.(bounded)
-		held := 0
-		for i := range int64(entries) {
-			if _, ok := c.Get(i); ok {
-				held++
-			}
-		}
-		figures := map[string]float64{names[0]: bytes / float64(max(1, held)), names[1]: harness.Collect(5)}
-		figures[names[2]] = harness.Allocs(200_000, func(n int) {
-			for i := range n {
-				c.Get(int64(i))
-			}
-		})
-		figures[names[3]] = harness.Allocs(200_000, func(n int) {
-			for i := range n {
-				c.Put(int64(entries-1-i%1000), 1)
-			}
-		})
-		next := int64(entries)
-		for range 2 * entries { // every shard full, every sketch halved
-			c.Put(next, next)
-			next++
-		}
-		figures[names[4]] = harness.Allocs(200_000, func(n int) {
-			for range n {
-				c.Put(next, next)
-				next++
-			}
-		})
-		for name, v := range figures {
-			if m.name == harness.Ours {
-				rows[name].Ours = v
-			} else {
-				rows[name].Peers = append(rows[name].Peers, harness.Figure{Name: m.name, Value: v})
-			}
-		}
-		stop()
-	}
-	bars := []harness.Bar{{Value: perEntry}, {Value: 2}, harness.Zero, harness.Zero, harness.Zero}
-	for i, name := range names {
-		if env.Want(name) {
-			rows[name].Judge(bars[i])
-			emit(*rows[name])
-		}
-	}
-}
-
-// hitRatio replays keys and returns the share of hits in percent. It panics if
-// the cache ever holds more than its capacity, where it can tell.
-func hitRatio(c bounded, keys []uint64, capacity int) float64 {
-	counted, _ := c.(interface{ Len() int })
-	hits := 0
-	for _, key := range keys {
-		if _, ok := c.Get(int64(key)); ok {
-			hits++
-		} else {
-			c.Put(int64(key), 0)
-		}
-		if counted != nil && counted.Len() > capacity {
-			panic("over the bound")
-		}
-	}
-	return 100 * float64(hits) / float64(len(keys))
-}
-
-var _ cache.Cache[int64, int64] = (*lru.Cache[int64, int64])(nil)

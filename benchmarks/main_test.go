@@ -11,10 +11,11 @@ import (
 
 func TestArguments(t *testing.T) {
 	for want, args := range map[string][]string{
-		"name a package":        nil,
-		`no package "nosuch"`:   {"nosuch"},
-		"-run":                  {"-run", "(", "lru"},
-		"flag provided but not": {"-nosuch"},
+		"name a package":                nil,
+		`no benchmarks of package "no"`: {"no"},
+		"-run: error parsing regexp":    {"-run", "(", "lru"},
+		"flag provided but not defined": {"-nosuch"},
+		"-write replaces all rows":      {"-write", "-run", "x", "lru"},
 	} {
 		var out, errs bytes.Buffer
 		if err := run(args, &out, &errs); err == nil || !strings.Contains(err.Error(), want) {
@@ -27,29 +28,40 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// One quick row of a package, from the command line to the line of JSON.
+// From the command line to a line of JSON.
 func TestOneRow(t *testing.T) {
 	var out, errs bytes.Buffer
-	if err := run([]string{"-json", "-short", "-run", "over exact LRU, 4096 entries, one shard", "lru"}, &out, &errs); err != nil {
+	if err := run([]string{"-json", "-short", "-rounds", "1", "-run", "^get, all hits, 2", "lru"}, &out, &errs); err != nil {
 		t.Fatal(err)
 	}
 	var row harness.Row
 	if err := json.Unmarshal(out.Bytes(), &row); err != nil {
 		t.Fatalf("%v: %s", err, out.String())
 	}
-	if row.Package != "lru" || row.Ours != 0 || !row.Met {
-		t.Errorf("one shard must be exact: %+v", row)
+	if row.Package != "lru" || row.Unit != harness.CPUTime || row.Ours <= 0 || row.Ratio <= 0 || row.BestPeer == "" || len(row.Verdicts) != 1 || row.Rounds != 1 {
+		t.Errorf("%+v", row)
 	}
 }
 
-// Every peer runs every workload: a smoke test of the adapters.
-func TestEveryMakerRuns(t *testing.T) {
-	for _, m := range append([]maker{ours("lru"), ours("lfu"), ours("random"), ours("tinylfu"), otterSync}, peers...) {
-		c, stop := m.make(100)
-		for _, w := range workloads {
-			w.universe = 1000
-			w.work(c, zipfKeys(1, 500, w.universe), 1000)
-		}
-		stop()
+// Every row of every suite can be measured, and every implementation takes
+// part in it.
+func TestEveryRow(t *testing.T) {
+	for _, suite := range harness.Suites() {
+		t.Run(suite.Package, func(t *testing.T) {
+			rows := 0
+			harness.Measure(suite, harness.Config{Size: harness.Tiny}, func(row harness.Row) {
+				rows++
+				var line bytes.Buffer
+				if err := row.WriteJSON(&line); err != nil {
+					t.Errorf("%s: %v", row.Name, err)
+				}
+				if row.Package != suite.Package || row.Unit == "" || row.Figures[0].Name != harness.Ours {
+					t.Errorf("row %+v", row)
+				}
+			})
+			if rows == 0 {
+				t.Error("no rows")
+			}
+		})
 	}
 }

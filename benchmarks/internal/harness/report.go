@@ -4,113 +4,217 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
-	"os"
-	"runtime"
+	"math"
 	"slices"
 	"strings"
-	"time"
+	"unicode/utf8"
 )
 
-// WriteJSON writes a row as one line.
+// WriteJSON writes the row as one line.
 func (r Row) WriteJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
-// Verdict is "met", "short", or empty for a row without a bar.
-func (r Row) Verdict() string {
-	switch {
-	case r.Bar == "":
-		return ""
-	case r.Met:
+// WriteText writes the row for a terminal, as one line.
+func (r Row) WriteText(w io.Writer) error {
+	var line strings.Builder
+	line.WriteString(pad(r.Name, 52) + fmt.Sprintf(" %9s %-10s", number(r.Ours), r.Unit))
+	if r.BestPeer != "" {
+		line.WriteString(pad(fmt.Sprintf(" %5s of %s %s", number(r.Ratio), r.BestPeer, number(r.Peer)), 32))
+	}
+	for _, v := range r.Verdicts {
+		line.WriteString("  " + v.Bar)
+		if v.Reached != r.Ours {
+			line.WriteString(": " + number(v.Reached))
+		}
+		line.WriteString(" " + v.word())
+	}
+	if r.Rounds > 1 {
+		line.WriteString("  spread " + percent(r.Spread))
+	}
+	if r.Note != "" {
+		line.WriteString("  (" + r.Note + ")")
+	}
+	_, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	return err
+}
+
+// Summary says how many bars of rows with bars are met, and names the rows
+// that fall short.
+func Summary(rows []Row) string {
+	asked, met := 0, 0
+	var short []string
+	for _, r := range rows {
+		if len(r.Verdicts) == 0 {
+			continue
+		}
+		asked++
+		if r.Met {
+			met++
+		} else {
+			short = append(short, r.Name)
+		}
+	}
+	line := fmt.Sprintf("%d of %d rows with a bar meet it", met, asked)
+	if len(short) > 0 {
+		line += "; short: " + strings.Join(short, " · ")
+	}
+	return line
+}
+
+func (v Verdict) word() string {
+	if v.Met {
 		return "met"
 	}
 	return "short"
 }
 
-// WriteText writes a row for a terminal.
-func (r Row) WriteText(w io.Writer) error {
-	line := fmt.Sprintf("%-9s %-44s %10s %-10s", r.Package, r.Name, number(r.Ours), r.Unit)
-	if r.BestPeer != "" {
-		line += fmt.Sprintf(" %9s %-14s ratio %5.2f", number(r.Peer), r.BestPeer, r.Ratio)
+func number(x float64) string {
+	switch a := math.Abs(x); {
+	case a == math.MaxFloat64:
+		return "∞"
+	case x == math.Trunc(x) && a < 1e15:
+		return fmt.Sprintf("%.0f", x)
+	case a >= 1000:
+		return fmt.Sprintf("%.0f", x)
+	case a >= 100:
+		return fmt.Sprintf("%.1f", x)
+	case a >= 0.01:
+		return fmt.Sprintf("%.2f", x)
 	}
-	if r.Bar != "" {
-		line += fmt.Sprintf("  bar %s: %s", r.Bar, r.Verdict())
-	}
-	if r.Note != "" {
-		line += "  (" + r.Note + ")"
-	}
-	_, err := fmt.Fprintln(w, line)
-	return err
+	return fmt.Sprintf("%.2g", x)
 }
 
-func number(v float64) string {
-	switch {
-	case v == 0:
-		return "0"
-	case v >= 100 || v == float64(int(v)):
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.2f", v)
+func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
+
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
-const title = "# Results\n\nEach section was written by the command in it, on the machine and at the time it names. Implementations take turns in one process; times are processor\ntime per operation, medians over rounds; the ratio is ours to the peer named, in the same round. Lower is better unless the unit is a percentage.\n"
-
-// Section renders the rows of one package.
-func Section(pkg, command string, rounds int, rows []Row) string {
+// Section renders the rows of one package in Markdown: a table for each group
+// of rows, what each implementation reached in another.
+func Section(pkg string, about About, rows []Row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## %s\n\n`%s`, %d rounds, %s, %d processors, %s\n\n", pkg, command, rounds, runtime.Version(), runtime.GOMAXPROCS(0), time.Now().UTC().Format(time.DateOnly))
-	b.WriteString("| row | ours | unit | peer | its figure | ratio | bar | | spread | note |\n|---|---:|---|---|---:|---:|---|---|---:|---|\n")
-	for _, r := range rows {
-		ratio, spread := "", ""
-		if r.BestPeer != "" {
-			ratio = fmt.Sprintf("%.2f", r.Ratio)
+	fmt.Fprintf(&b, "## %s\n\n%s\n\n%s.\n", pkg, about, Summary(rows))
+	for len(rows) > 0 {
+		n := slices.IndexFunc(rows, func(r Row) bool { return r.Group != rows[0].Group })
+		if n < 0 {
+			n = len(rows)
 		}
-		if r.Spread > 0 {
-			spread = fmt.Sprintf("%.0f %%", 100*r.Spread)
+		if rows[0].Group != "" {
+			fmt.Fprintf(&b, "\n### %s\n", rows[0].Group)
 		}
-		peer := ""
-		if r.BestPeer != "" {
-			peer = number(r.Peer)
+		b.WriteString("\n" + verdicts(rows[:n]) + "\n<details><summary>All figures</summary>\n\n")
+		if rows[0].Figures[0].Timing != nil {
+			b.WriteString(timings(rows[:n]))
+		} else {
+			b.WriteString(matrix(rows[:n]))
 		}
-		var others []string
-		for _, f := range r.Peers {
-			if f.Name != r.BestPeer {
-				others = append(others, f.Name+" "+number(f.Value))
-			}
-		}
-		note := r.Note
-		if len(others) > 0 {
-			note = strings.TrimPrefix(note+"; "+strings.Join(others, ", "), "; ")
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.Name, number(r.Ours), r.Unit, r.BestPeer, peer, ratio, r.Bar, r.Verdict(), spread, note)
+		b.WriteString("\n</details>\n")
+		rows = rows[n:]
 	}
 	return b.String()
 }
 
-// Merge puts sections by package into the file at path: those of other
-// packages stay, all are in alphabetical order.
-func Merge(path string, sections map[string]string) error {
-	old, err := os.ReadFile(path)
-	if err != nil && !os.IsNotExist(err) {
-		return err
+// verdicts is the table that says how we stand.
+func verdicts(rows []Row) string {
+	columns := []string{"row", "ours", "unit", "best peer", "its figure", "ours / its", "spread", "bar", "reached", "", "note"}
+	var table [][]string
+	for _, r := range rows {
+		line := []string{r.Name, number(r.Ours), r.Unit, "", "", "", "", "", "", "", r.Note}
+		if r.BestPeer != "" {
+			line[3], line[4], line[5] = named(r.Figures, r.BestPeer), number(r.Peer), number(r.Ratio)
+		}
+		if r.Rounds > 1 {
+			line[6] = percent(r.Spread)
+		}
+		var bars, reached, words []string
+		for _, v := range r.Verdicts {
+			bars = append(bars, v.Bar)
+			reached = append(reached, number(v.Reached))
+			words = append(words, v.word())
+		}
+		line[7], line[8], line[9] = strings.Join(bars, "<br>"), strings.Join(reached, "<br>"), strings.Join(words, "<br>")
+		table = append(table, line)
 	}
-	all := map[string]string{}
-	for i, part := range strings.Split(string(old), "\n## ") {
-		if i == 0 {
+	return markdown(columns, table, 0, 2, 3, 7, 9, 10)
+}
+
+// timings is the table with everything known of rows of time.
+func timings(rows []Row) string {
+	columns := []string{"row", "", "CPU", "least", "elapsed", "least", "allocs", "bytes", "ours / its"}
+	var table [][]string
+	for _, r := range rows {
+		for i, f := range r.Figures {
+			line := []string{"", f.Name, number(f.Value), "", "", "", "", "", ""}
+			if i == 0 {
+				line[0] = r.Name
+			} else {
+				line[8] = number(ratioOf(r.Figures[0], f))
+			}
+			if t := f.Timing; t != nil {
+				copy(line[3:], []string{number(t.CPUMin), number(t.Wall), number(t.WallMin), number(t.Allocs), number(t.Bytes)})
+			}
+			table = append(table, line)
+		}
+	}
+	return markdown(columns, table, 0, 1)
+}
+
+// matrix is the table of rows by implementations.
+func matrix(rows []Row) string {
+	columns := []string{"row"}
+	place := map[string]int{}
+	for _, r := range rows {
+		for _, f := range r.Figures {
+			if _, ok := place[f.Name]; !ok {
+				place[f.Name] = len(columns)
+				columns = append(columns, named(r.Figures, f.Name))
+			}
+		}
+	}
+	var table [][]string
+	for _, r := range rows {
+		line := make([]string, len(columns))
+		line[0] = r.Name + ", " + r.Unit
+		for _, f := range r.Figures {
+			line[place[f.Name]] = number(f.Value)
+		}
+		table = append(table, line)
+	}
+	return markdown(columns, table, 0)
+}
+
+// named marks the names of those whose figures others have published.
+func named(figures []Figure, name string) string {
+	if slices.ContainsFunc(figures, func(f Figure) bool { return f.Name == name && f.Published }) {
+		return name + " †"
+	}
+	return name
+}
+
+// markdown renders a table without the columns that are empty in every row.
+// Columns that are not text are aligned to the right.
+func markdown(columns []string, table [][]string, text ...int) string {
+	var head, rule strings.Builder
+	var used []int
+	for c, name := range columns {
+		if !slices.ContainsFunc(table, func(line []string) bool { return line[c] != "" }) {
 			continue
 		}
-		name, _, _ := strings.Cut(part, "\n")
-		all[name] = "## " + strings.TrimRight(part, "\n") + "\n"
+		used = append(used, c)
+		head.WriteString("| " + name + " ")
+		if slices.Contains(text, c) {
+			rule.WriteString("|---")
+		} else {
+			rule.WriteString("|---:")
+		}
 	}
-	maps.Copy(all, sections)
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	var b strings.Builder
-	b.WriteString(title)
-	for _, name := range names {
-		b.WriteString("\n" + all[name])
+	b.WriteString(head.String() + "|\n" + rule.String() + "|\n")
+	for _, line := range table {
+		for _, c := range used {
+			b.WriteString("| " + strings.ReplaceAll(line[c], "|", `\|`) + " ")
+		}
+		b.WriteString("|\n")
 	}
-	return os.WriteFile(path, []byte(b.String()), 0o644)
+	return b.String()
 }
