@@ -94,11 +94,19 @@ func (t *table) add(hash uint64, slot uint32) {
 // count of each chunk that it passed.
 func (t *table) remove(hash uint64, slot uint32) {
 	at := t.home(hash)
+	tags := tagOf(hash) * ones
 	for range len(t.chunks) {
 		c := &t.chunks[at]
-		for place := range c.slots {
-			if c.slots[place] == slot && c.tag(place) != 0 {
-				c.setTag(place, 0)
+		for m := zeroBytes(c.low ^ tags); m != 0; m &= m - 1 {
+			// A byte above a match may look like one; the slot tells.
+			if at := bits.TrailingZeros64(m) & 56; c.slots[at>>3] == slot && uint8(c.low>>at) != 0 {
+				c.low &^= 0xff << at
+				return
+			}
+		}
+		for m := zeroBytes32(c.high ^ uint32(tags)); m != 0; m &= m - 1 {
+			if at := bits.TrailingZeros32(m) & 24; c.slots[8+at>>3] == slot && uint8(c.high>>at) != 0 {
+				c.high &^= 0xff << at
 				return
 			}
 		}
