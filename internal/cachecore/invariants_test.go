@@ -84,11 +84,11 @@ func (s *shard[K, V]) checkTable(live int) error {
 				continue
 			}
 			entered++
-			hash := s.hash(c.slots[place])
-			if uint64(c.tag(place)) != tagOf(hash) {
+			mark := markOf(s.hash(c.slots[place]))
+			if s.marks[c.slots[place]] != mark || uint64(c.tag(place)) != tagOf(mark) {
 				return fmt.Errorf("tag of slot %d", c.slots[place])
 			}
-			for home := s.table.home(hash); home != at; home = (home + 1) % n {
+			for home := s.table.home(mark); home != at; home = (home + 1) % n {
 				spilled[home]++
 			}
 		}

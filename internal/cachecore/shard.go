@@ -38,6 +38,7 @@ type shard[K comparable, V any] struct {
 
 	table     table
 	entries   []entry[K, V]
+	marks     []uint32
 	policy    Policy
 	costs     []int64
 	deadlines []int64
@@ -109,8 +110,9 @@ func (s *shard[K, V]) wait() {
 // for it.
 func (s *shard[K, V]) find(hash uint64, key K) uint32 {
 	chunks := s.table.chunks
-	at := int((hash >> 32) * uint64(len(chunks)) >> 32)
-	tags := tagOf(hash) * ones
+	mark := markOf(hash)
+	at := s.table.home(mark)
+	tags := tagOf(mark) * ones
 	for range len(chunks) {
 		c := &chunks[at]
 		for m := zeroBytes(c.low ^ tags); m != 0; m &= m - 1 {
@@ -175,7 +177,7 @@ func (s *shard[K, V]) setDeadline(slot uint32, deadline int64) {
 // nobody listens. The slot goes on the free list unless keep is set.
 func (s *shard[K, V]) take(slot uint32, reason cache.Reason, out *removals[K, V], keep bool) {
 	e := &s.entries[slot]
-	s.table.remove(maphash.Comparable(s.seed, e.key), slot)
+	s.table.remove(s.marks[slot], slot)
 	s.policy.Remove(slot)
 	if out != nil {
 		out.add(e.key, e.value, reason)
@@ -242,7 +244,8 @@ func (s *shard[K, V]) insert(hash uint64, key K, value V, cost, deadline int64, 
 	if s.deadlines != nil || deadline != 0 {
 		s.setDeadline(slot, deadline)
 	}
-	s.table.add(hash, slot)
+	s.marks[slot] = markOf(hash)
+	s.table.add(s.marks[slot], slot)
 	s.policy.Insert(slot, hash, cost)
 	s.stats.Inserts++
 	return slot
@@ -272,6 +275,7 @@ const minSlots = 8
 // use, and builds its table anew.
 func (s *shard[K, V]) resize(slots int) {
 	s.entries = sized(s.entries, slots+1)
+	s.marks = sized(s.marks, slots+1)
 	if s.costs != nil {
 		s.costs = sized(s.costs, slots+1)
 	}
@@ -283,7 +287,7 @@ func (s *shard[K, V]) resize(slots int) {
 	s.table = newTable(slots)
 	for slot := uint32(1); slot <= s.used; slot++ {
 		if s.isLive(slot) {
-			s.table.add(s.hash(slot), slot)
+			s.table.add(s.marks[slot], slot)
 		}
 	}
 }
@@ -327,6 +331,7 @@ func (s *shard[K, V]) setLimit(limit int64, out *removals[K, V]) {
 // told: resize builds it anew.
 func (s *shard[K, V]) move(from, to uint32) {
 	s.entries[to], s.entries[from] = s.entries[from], entry[K, V]{}
+	s.marks[to] = s.marks[from]
 	if s.deadlines != nil {
 		s.deadlines[to], s.deadlines[from] = s.deadlines[from], 0
 	}
@@ -346,6 +351,7 @@ func (s *shard[K, V]) clear(out *removals[K, V]) {
 	s.stats.Clears += uint64(s.length.Load())
 	s.policy.Clear()
 	s.entries = make([]entry[K, V], 1)
+	s.marks = make([]uint32, 1)
 	s.live = make([]uint64, 1)
 	s.free, s.used, s.hand = nil, 0, 0
 	s.deadlines, s.timed = nil, 0

@@ -10,8 +10,9 @@ import "math/bits"
 //	| tags 0-7 8-11 | spilled| slots 0-11, 4 bytes each    |
 //	+--------+-----+--------+-----------------------------+
 //
-// The high half of a hash chooses the home chunk of a key, its low byte is
-// the tag. Tag 0 marks an empty place. An entry that finds its home full goes
+// All that the table is told of a key is a mark, 32 bits of its hash. The high
+// bits of the mark choose the home chunk, the low byte is the tag. Tag 0 means
+// an empty place. An entry that finds its home full goes
 // to the next chunk with room, and every chunk that it passed counts it in
 // spilled, so that a search goes on exactly as long as it has to and a
 // removal leaves no tombstone.
@@ -44,8 +45,10 @@ func newTable(slots int) table {
 	return table{chunks: make([]chunk, (slots+slots/2+chunkPlaces-1)/chunkPlaces+1)}
 }
 
-func tagOf(hash uint64) uint64 {
-	tag := hash & 0xff
+func markOf(hash uint64) uint32 { return uint32(hash >> 32) }
+
+func tagOf(mark uint32) uint64 {
+	tag := uint64(mark & 0xff)
 	if tag == 0 {
 		tag = 1
 	}
@@ -54,8 +57,8 @@ func tagOf(hash uint64) uint64 {
 
 // home returns the index of the first chunk to look in: the high half of the
 // hash scaled to the number of chunks, which need not be a power of two.
-func (t *table) home(hash uint64) int {
-	return int((hash >> 32) * uint64(len(t.chunks)) >> 32)
+func (t *table) home(mark uint32) int {
+	return int(uint64(mark) * uint64(len(t.chunks)) >> 32)
 }
 
 // zeroBytes has the high bit set in each byte of x that is 0. It may also set
@@ -68,8 +71,8 @@ func zeroBytes32(x uint32) uint32 {
 }
 
 // add enters slot under hash. The table has room for every slot.
-func (t *table) add(hash uint64, slot uint32) {
-	at := t.home(hash)
+func (t *table) add(mark, slot uint32) {
+	at := t.home(mark)
 	for {
 		c := &t.chunks[at]
 		place := -1
@@ -79,7 +82,7 @@ func (t *table) add(hash uint64, slot uint32) {
 			place = 8 + bits.TrailingZeros32(m)>>3
 		}
 		if place >= 0 {
-			c.setTag(place, tagOf(hash))
+			c.setTag(place, tagOf(mark))
 			c.slots[place] = slot
 			return
 		}
@@ -92,9 +95,9 @@ func (t *table) add(hash uint64, slot uint32) {
 
 // remove takes out slot, which was entered under hash, and takes it off the
 // count of each chunk that it passed.
-func (t *table) remove(hash uint64, slot uint32) {
-	at := t.home(hash)
-	tags := tagOf(hash) * ones
+func (t *table) remove(mark, slot uint32) {
+	at := t.home(mark)
+	tags := tagOf(mark) * ones
 	for range len(t.chunks) {
 		c := &t.chunks[at]
 		for m := zeroBytes(c.low ^ tags); m != 0; m &= m - 1 {
@@ -115,7 +118,7 @@ func (t *table) remove(hash uint64, slot uint32) {
 			at = 0
 		}
 	}
-	panic("cachecore: a slot is missing from the table; was the cache's key changed while it was in use, or is it not equal to itself?")
+	panic("cachecore: a slot is missing from the table")
 }
 
 func (c *chunk) tag(place int) uint8 {
