@@ -75,7 +75,7 @@ func (s *shard[K, V]) check() error {
 
 func (s *shard[K, V]) checkTable(live int) error {
 	n := len(s.table.chunks)
-	spilled := make([]uint32, n)
+	spilled := make([][8]uint32, n)
 	entered := 0
 	for at := range s.table.chunks {
 		c := &s.table.chunks[at]
@@ -89,13 +89,15 @@ func (s *shard[K, V]) checkTable(live int) error {
 				return fmt.Errorf("tag of slot %d", c.slots[place])
 			}
 			for home := s.table.home(mark); home != at; home = (home + 1) % n {
-				spilled[home]++
+				spilled[home][classOf(mark)/4]++
 			}
 		}
 	}
 	for at := range spilled {
-		if spilled[at] != s.table.chunks[at].spilled {
-			return fmt.Errorf("chunk %d counts %d spilled, there are %d", at, s.table.chunks[at].spilled, spilled[at])
+		for class, want := range spilled[at] {
+			if got := s.table.chunks[at].spilled >> (4 * class) & manySpilled; got != want && got != manySpilled {
+				return fmt.Errorf("chunk %d counts %d spilled of class %d, there are %d", at, got, class, want)
+			}
 		}
 	}
 	if entered != live {

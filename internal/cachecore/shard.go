@@ -127,7 +127,7 @@ func (s *shard[K, V]) find(hash uint64, key K) uint32 {
 				return slot
 			}
 		}
-		if c.spilled == 0 {
+		if c.spilled>>classOf(mark)&manySpilled == 0 {
 			return 0
 		}
 		if at++; at == len(chunks) {

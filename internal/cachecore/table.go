@@ -10,16 +10,17 @@ import "math/bits"
 //	| tags 0-7 8-11 | spilled| slots 0-11, 4 bytes each    |
 //	+--------+-----+--------+-----------------------------+
 //
-// All that the table is told of a key is a mark, 32 bits of its hash. The high
-// bits of the mark choose the home chunk, the low byte is the tag. Tag 0 means
-// an empty place. An entry that finds its home full goes
-// to the next chunk with room, and every chunk that it passed counts it in
-// spilled, so that a search goes on exactly as long as it has to and a
-// removal leaves no tombstone.
+// All that the table is told of a key is a mark, 32 bits of its hash. Its high
+// bits choose the home chunk, its low byte is the tag, and three bits between
+// them the class. Tag 0 means an empty place. An entry that finds its home
+// full goes to the next chunk with room, and every chunk that it passed counts
+// it in spilled, which has four bits for each class: a search goes on only
+// while one of its class did, and a removal leaves no tombstone.
 //
 // Invariants: an occupied place of chunk c at distance d behind its home is
-// counted in the spilled of each of the d chunks before it; spilled counts
-// nothing else.
+// counted, in its class, by each of the d chunks before c; spilled counts
+// nothing else. A count that has reached its maximum no longer changes, which
+// costs time but does not mislead.
 type table struct {
 	chunks []chunk
 }
@@ -33,8 +34,21 @@ const (
 type chunk struct {
 	low     uint64
 	high    uint32
-	spilled uint32
+	spilled uint32 // four bits for each of eight classes
 	slots   [chunkPlaces]uint32
+}
+
+// manySpilled is a count that stays.
+const manySpilled = 15
+
+// classOf is where the count of a mark's class begins in spilled.
+func classOf(mark uint32) uint32 { return mark >> 6 & 28 }
+
+// spill adds 1 or -1 to the count of a class.
+func (c *chunk) spill(class uint32, by int32) {
+	if c.spilled>>class&manySpilled != manySpilled {
+		c.spilled += uint32(by) << class
+	}
 }
 
 // newTable returns a table for slots 1 to slots, at most two thirds full.
@@ -86,7 +100,7 @@ func (t *table) add(mark, slot uint32) {
 			c.slots[place] = slot
 			return
 		}
-		c.spilled++
+		c.spill(classOf(mark), 1)
 		if at++; at == len(t.chunks) {
 			at = 0
 		}
@@ -113,7 +127,7 @@ func (t *table) remove(mark, slot uint32) {
 				return
 			}
 		}
-		c.spilled--
+		c.spill(classOf(mark), -1)
 		if at++; at == len(t.chunks) {
 			at = 0
 		}
