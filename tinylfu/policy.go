@@ -46,7 +46,7 @@ func (p *policy) Remove(slot uint32) { p.remove(slot) }
 
 func (p *policy) Move(from, to uint32) {
 	p.Lists.Move(from, to)
-	p.slots[to] = p.slots[from]
+	p.in[to] = p.in[from]
 }
 
 // Resize starts the sketch and the ghosts anew, since both are sized for the

@@ -16,7 +16,8 @@ type rule struct {
 	ties   bool    // a newcomer that is used as often as the victim wins
 }
 
-// segments are the lists that W-TinyLFU keeps, over slots that hold hashes:
+// segments are the lists that W-TinyLFU keeps, over slots that hold keys known
+// by the high halves of their hashes:
 //
 //	new --> window --(used more than the victim?)--> probation <--> protected
 //	           |  no                                     |
@@ -32,7 +33,8 @@ type rule struct {
 // holds at most windowMax once settled.
 type segments struct {
 	cachecore.Lists
-	slots  []uint32 // slot -> 30 bits of hash, 2 bits of segment
+	marks  []uint32 // slot -> high half of the hash; owned by whoever owns the keys
+	in     []uint8  // slot -> segment
 	size   [3]int
 	ghosts ghosts
 	rule   rule
@@ -43,7 +45,6 @@ type segments struct {
 }
 
 const (
-	segmentBits    = 2
 	protectedShare = 0.8
 	// A newcomer that lost is let in all the same once in a while if it was
 	// used at least this often: else a flood of keys that an attacker made
@@ -56,7 +57,7 @@ const (
 )
 
 func newSegments(limit int, r rule) segments {
-	s := segments{Lists: cachecore.NewLists(3), slots: make([]uint32, 1), limit: limit, ghosts: newGhosts(limit), random: 2463534242}
+	s := segments{Lists: cachecore.NewLists(3), limit: limit, ghosts: newGhosts(limit), random: 2463534242}
 	s.use(r)
 	return s
 }
@@ -70,9 +71,9 @@ func (s *segments) use(r rule) {
 
 func (s *segments) Grow(slots int) {
 	s.Lists.Grow(slots)
-	grown := make([]uint32, slots+1)
-	copy(grown, s.slots)
-	s.slots = grown
+	in := make([]uint8, slots+1)
+	copy(in, s.in)
+	s.in = in
 }
 
 func (s *segments) Clear() {
@@ -81,15 +82,13 @@ func (s *segments) Clear() {
 	s.ghosts.clear()
 }
 
-// hashBits are the bits of a hash that segments work with: the ones that
-// leave room for the segment.
-func hashBits(hash uint64) uint32 { return uint32(hash>>32) &^ (1<<segmentBits - 1) }
+// SetMarks sets where the marks are. See cachecore.Marked.
+func (s *segments) SetMarks(marks []uint32) { s.marks = marks }
 
-func (s *segments) hash(slot uint32) uint32 { return s.slots[slot] &^ (1<<segmentBits - 1) }
+// hashBits are the bits of a hash that the policy works with: its mark.
+func hashBits(hash uint64) uint32 { return uint32(hash >> 32) }
 
-func (s *segments) segment(slot uint32) uint32 { return s.slots[slot] & (1<<segmentBits - 1) }
-
-// insert puts a new slot where its key belongs.
+// insert puts a new slot, whose mark is hash, where its key belongs.
 func (s *segments) insert(slot, hash uint32) {
 	segment := window
 	if s.rule.ghosts && s.ghosts.has(hash) {
@@ -100,7 +99,7 @@ func (s *segments) insert(slot, hash uint32) {
 			s.shift(s.Back(window), probation)
 		}
 	}
-	s.slots[slot] = hash | segment
+	s.in[slot] = uint8(segment)
 	s.PushFront(segment, slot)
 	s.size[segment]++
 	s.settle()
@@ -108,7 +107,7 @@ func (s *segments) insert(slot, hash uint32) {
 
 // hit moves a slot that was used.
 func (s *segments) hit(slot uint32) {
-	segment := s.segment(slot)
+	segment := uint32(s.in[slot])
 	if segment != probation {
 		s.MoveToFront(segment, slot)
 		return
@@ -121,9 +120,9 @@ func (s *segments) hit(slot uint32) {
 
 // shift moves slot to the front of another segment.
 func (s *segments) shift(slot, segment uint32) {
-	s.size[s.segment(slot)]--
+	s.size[s.in[slot]]--
 	s.size[segment]++
-	s.slots[slot] = s.hash(slot) | segment
+	s.in[slot] = uint8(segment)
 	s.MoveToFront(segment, slot)
 }
 
@@ -140,7 +139,7 @@ func (s *segments) settle() {
 			slot := s.Back(probation)
 			s.size[probation]--
 			s.size[window]++
-			s.slots[slot] = s.hash(slot) + window
+			s.in[slot] = uint8(window)
 			s.Remove(slot)
 			s.PushBack(window, slot)
 		default:
@@ -151,7 +150,7 @@ func (s *segments) settle() {
 
 // remove takes slot out.
 func (s *segments) remove(slot uint32) {
-	s.size[s.segment(slot)]--
+	s.size[s.in[slot]]--
 	s.Remove(slot)
 }
 
@@ -159,7 +158,7 @@ func (s *segments) remove(slot uint32) {
 // remembers its key among the ghosts.
 func (s *segments) victim(hash uint32, uses *sketch) uint32 {
 	slot := s.choose(hash, uses)
-	s.ghosts.add(s.hash(slot))
+	s.ghosts.add(s.marks[slot])
 	return slot
 }
 
@@ -177,7 +176,7 @@ func (s *segments) choose(hash uint32, uses *sketch) uint32 {
 		return old
 	case s.rule.ghosts && s.size[window] == s.windowMax && s.ghosts.has(hash):
 		return old // the key goes to the main part and leaves the window alone
-	case !s.admit(s.hash(newcomer), s.hash(old), uses):
+	case !s.admit(s.marks[newcomer], s.marks[old], uses):
 		return newcomer
 	}
 	s.shift(newcomer, probation)

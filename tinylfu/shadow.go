@@ -13,6 +13,7 @@ func newShadow(limit int, r rule) *shadow {
 	s := &shadow{segments: newSegments(limit, r)}
 	s.table = make([]uint32, limit+limit/3+2)
 	s.Grow(limit)
+	s.SetMarks(make([]uint32, limit+1))
 	return s
 }
 
@@ -24,7 +25,7 @@ func (s *shadow) home(hash uint32) int {
 // be.
 func (s *shadow) find(hash uint32) (slot uint32, at int) {
 	for at = s.home(hash); s.table[at] != 0; at = s.next(at) {
-		if s.hash(s.table[at]) == hash {
+		if s.marks[s.table[at]] == hash {
 			return s.table[at], at
 		}
 	}
@@ -56,18 +57,19 @@ func (s *shadow) access(hash uint32, uses *sketch) {
 		_, at = s.find(hash)
 	}
 	s.table[at] = slot
+	s.marks[slot] = hash
 	s.insert(slot, hash)
 }
 
 // drop takes slot out of the table and closes the gap.
 func (s *shadow) drop(slot uint32) {
-	at := s.home(s.hash(slot))
+	at := s.home(s.marks[slot])
 	for s.table[at] != slot {
 		at = s.next(at)
 	}
 	for probe := s.next(at); s.table[probe] != 0; probe = s.next(probe) {
 		// An entry may move into the gap unless its home lies between.
-		home := s.home(s.hash(s.table[probe]))
+		home := s.home(s.marks[s.table[probe]])
 		if (probe-home+len(s.table))%len(s.table) >= (probe-at+len(s.table))%len(s.table) {
 			s.table[at] = s.table[probe]
 			at = probe

@@ -18,10 +18,10 @@ func (s *segments) check() error {
 		var err error
 		s.Forward(list, func(slot uint32) bool {
 			n++
-			if s.segment(slot) != list {
-				err = fmt.Errorf("slot %d is in list %d and says %d", slot, list, s.segment(slot))
+			if uint32(s.in[slot]) != list {
+				err = fmt.Errorf("slot %d is in list %d and says %d", slot, list, s.in[slot])
 			}
-			return err == nil && n <= len(s.slots)
+			return err == nil && n <= len(s.in)
 		})
 		if err != nil {
 			return err

@@ -38,6 +38,15 @@ type Policy interface {
 	Clear()
 }
 
+// A Marked policy wants to know the keys in its slots by the high half of their
+// hashes, of which the shard keeps an array anyway.
+type Marked interface {
+	// SetMarks hands over the array, by slot, after every Grow and Clear. The
+	// shard writes a mark before it calls Insert, and leaves it alone as long
+	// as the slot is in use.
+	SetMarks(marks []uint32)
+}
+
 // A Weigher is a Policy that knows more of an entry than its place in the
 // order. Snapshots carry what Weight returns over to SetWeight.
 type Weigher interface {

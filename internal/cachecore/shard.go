@@ -19,6 +19,7 @@ type entry[K comparable, V any] struct {
 // A shard is an independent cache behind a lock of its own.
 //
 //	hash -> table -> slot -> entries[slot]   key and value
+//	                         marks[slot]     half of the hash
 //	                         deadlines[slot] only once something expires
 //	                         costs[slot]     only with Options.Cost
 //	                         live, bit slot  set while the slot is in use
@@ -38,7 +39,7 @@ type shard[K comparable, V any] struct {
 
 	table     table
 	entries   []entry[K, V]
-	marks     []uint32
+	marks     []uint32 // the high halves of the hashes, 0 in slot 0
 	policy    Policy
 	costs     []int64
 	deadlines []int64
@@ -284,11 +285,19 @@ func (s *shard[K, V]) resize(slots int) {
 	}
 	s.live = sized(s.live, slots>>6+1)
 	s.policy.Grow(slots)
+	s.tellMarks()
 	s.table = newTable(slots)
 	for slot := uint32(1); slot <= s.used; slot++ {
 		if s.isLive(slot) {
 			s.table.add(s.marks[slot], slot)
 		}
+	}
+}
+
+// tellMarks hands the marks to a policy that wants them.
+func (s *shard[K, V]) tellMarks() {
+	if p, ok := s.policy.(Marked); ok {
+		p.SetMarks(s.marks)
 	}
 }
 
@@ -352,6 +361,7 @@ func (s *shard[K, V]) clear(out *removals[K, V]) {
 	s.policy.Clear()
 	s.entries = make([]entry[K, V], 1)
 	s.marks = make([]uint32, 1)
+	s.tellMarks()
 	s.live = make([]uint64, 1)
 	s.free, s.used, s.hand = nil, 0, 0
 	s.deadlines, s.timed = nil, 0
