@@ -34,7 +34,7 @@
 //
 // Every operation takes constant time; with ageing, one use in period·Len
 // takes time in proportion to its shard. An entry needs the size of its key
-// and value, 12 bytes of policy and about 8 of table, and 24 more for each
+// and value, 12 bytes of policy and about 12 of table, and 24 more for each
 // different frequency.
 //
 // # Source

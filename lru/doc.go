@@ -44,7 +44,7 @@
 // # Complexity
 //
 // Get, Peek, Put, Delete and their like take constant time. An entry needs
-// the size of its key and value, 8 bytes of links and about 8 of table; 8 more
+// the size of its key and value, 8 bytes of links and about 12 of table; 8 more
 // once an entry of its shard has a lifetime, 8 more with Options.Cost. Arrays
 // double as the cache fills, up to its capacity.
 //

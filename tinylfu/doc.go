@@ -6,8 +6,8 @@
 //
 // Use tinylfu unless there is a reason not to. It holds against scans and
 // loops, follows changes of interest, and is never far below plain LRU. An
-// access costs about twice what one of package lru costs, and several times in
-// a cache of a few hundred entries, where every key is watched; where that
+// access costs about twice what one of package lru costs, and up to ten times
+// in a cache of a few hundred entries, where every key is watched; where that
 // matters more than the hit ratio, or where one exact order is wanted, use
 // lru.
 //
@@ -52,10 +52,10 @@
 //
 // Every operation takes constant time, amortised: the counters of a shard are
 // halved after every 20 uses for each of its entries. With Cost it is
-// logarithmic. An entry needs the size of its key and value, about 16 bytes of
-// table and links, and of capacity 4 bytes of hash, 8 of sketch, 4 of ghosts
-// and up to 5 of shadows. With Cost, 20 bytes of heap and 16 of sketch take
-// the place of the latter.
+// logarithmic. An entry needs the size of its key and value, about 21 bytes of
+// table and links, and of capacity 8 bytes of sketch, 4 of ghosts and up to 10
+// of shadows, which is 2 in a large cache. With Cost, 20 bytes of heap and 16
+// of sketch take the place of the latter.
 //
 // # Source
 //

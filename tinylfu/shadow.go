@@ -1,47 +1,42 @@
 package tinylfu
 
+import "math/bits"
+
 // A shadow is a small cache of hashes without values that runs under a rule of
 // its own, on the sampled keys only, to see what the rule would be worth.
 type shadow struct {
 	segments
-	table []uint32 // open addressing by hash, 0 is empty
+	heads []uint32 // hash table: the first slot of each chain, 0 for none
+	next  []uint32 // slot -> next of its chain
+	shift int
 	used  int
 	score float64 // hits, older ones counting less
 }
 
 func newShadow(limit int, r rule) *shadow {
-	s := &shadow{segments: newSegments(limit, r)}
-	s.table = make([]uint32, limit+limit/3+2)
+	s := &shadow{segments: newSegments(limit, r), next: make([]uint32, limit+1)}
+	s.shift = 32 - bits.Len(uint(limit))
+	s.heads = make([]uint32, 1<<(32-s.shift))
 	s.Grow(limit)
 	s.SetMarks(make([]uint32, limit+1))
 	return s
 }
 
-func (s *shadow) home(hash uint32) int {
-	return int(uint64(hash*0x9e3779b1) * uint64(len(s.table)) >> 32)
-}
+// chain returns where the chain of hash begins.
+func (s *shadow) chain(hash uint32) *uint32 { return &s.heads[hash*0x9e3779b1>>s.shift] }
 
-// find returns the slot of hash, or 0, and where in the table it is or would
-// be.
-func (s *shadow) find(hash uint32) (slot uint32, at int) {
-	for at = s.home(hash); s.table[at] != 0; at = s.next(at) {
-		if s.marks[s.table[at]] == hash {
-			return s.table[at], at
-		}
+// find returns the slot of hash, or 0.
+func (s *shadow) find(hash uint32) uint32 {
+	slot := *s.chain(hash)
+	for slot != 0 && s.marks[slot] != hash {
+		slot = s.next[slot]
 	}
-	return 0, at
-}
-
-func (s *shadow) next(at int) int {
-	if at++; at == len(s.table) {
-		return 0
-	}
-	return at
+	return slot
 }
 
 // access looks hash up, stores it if it is missing, and counts a hit.
 func (s *shadow) access(hash uint32, uses *sketch) {
-	slot, at := s.find(hash)
+	slot := s.find(hash)
 	if slot != 0 {
 		s.score++
 		s.hit(slot)
@@ -54,26 +49,19 @@ func (s *shadow) access(hash uint32, uses *sketch) {
 		slot = s.victim(hash, uses)
 		s.remove(slot)
 		s.drop(slot)
-		_, at = s.find(hash)
 	}
-	s.table[at] = slot
+	first := s.chain(hash)
+	s.next[slot] = *first
+	*first = slot
 	s.marks[slot] = hash
 	s.insert(slot, hash)
 }
 
-// drop takes slot out of the table and closes the gap.
+// drop takes slot out of its chain.
 func (s *shadow) drop(slot uint32) {
-	at := s.home(s.marks[slot])
-	for s.table[at] != slot {
-		at = s.next(at)
+	at := s.chain(s.marks[slot])
+	for *at != slot {
+		at = &s.next[*at]
 	}
-	for probe := s.next(at); s.table[probe] != 0; probe = s.next(probe) {
-		// An entry may move into the gap unless its home lies between.
-		home := s.home(s.marks[s.table[probe]])
-		if (probe-home+len(s.table))%len(s.table) >= (probe-at+len(s.table))%len(s.table) {
-			s.table[at] = s.table[probe]
-			at = probe
-		}
-	}
-	s.table[at] = 0
+	*at = s.next[slot]
 }

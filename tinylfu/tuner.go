@@ -25,7 +25,7 @@ const (
 	// minShadow is how many entries a shadow has at least, as long as the
 	// cache has as many. Of coarse keys one is sampled, and fewer only if
 	// shadows of largeShadow entries are left.
-	minShadow   = 256
+	minShadow   = 128
 	coarse      = 64
 	largeShadow = 2048
 	// Scores fade by decay once for each entry of a shadow, and another rule

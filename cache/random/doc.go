@@ -26,5 +26,5 @@
 // # Complexity
 //
 // Every operation takes constant time. An entry needs the size of its key and
-// value, 8 bytes of policy and about 8 of table.
+// value, 8 bytes of policy and about 12 of table.
 package random
