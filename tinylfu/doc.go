@@ -53,8 +53,8 @@
 // Every operation takes constant time, amortised: the counters of a shard are
 // halved after every 20 uses for each of its entries. With Cost it is
 // logarithmic. An entry needs the size of its key and value, about 21 bytes of
-// table and links, and of capacity 8 bytes of sketch, 4 of ghosts and up to 6
-// of shadows; those of a cache of less than 8192 entries take 40 to 200 KB in
+// table and links, and of capacity 8 bytes of sketch, 4 of ghosts and up to 12
+// of shadows; those of a cache of less than 4096 entries take 40 to 200 KB in
 // all. With Cost, 20 bytes of heap and 16 of sketch take the place of the
 // latter.
 //

@@ -126,26 +126,34 @@ func (s *segments) shift(slot, segment uint32) {
 	s.MoveToFront(segment, slot)
 }
 
-// settle moves a few slots towards the sizes that the rule asks for.
+// settle moves a few slots towards the sizes that the rule asks for. Slots keep
+// the order that they are in: where the window ends, the protected begin, and
+// then those on probation.
 func (s *segments) settle() {
 	for range settleSteps {
+		short := s.size[window] < s.windowMax && s.size[window]+s.size[probation]+s.size[protected] >= s.limit
 		switch {
+		case short && s.size[protected] > s.protectedMax:
+			s.append(s.Front(protected), window)
+		case short && s.size[probation] > 0:
+			s.append(s.Front(probation), window)
 		case s.size[protected] > s.protectedMax:
 			s.shift(s.Back(protected), probation)
 		case s.size[window] > s.windowMax:
 			s.shift(s.Back(window), probation)
-		case s.size[window] < s.windowMax && s.size[probation] > 0 && s.size[window]+s.size[probation]+s.size[protected] >= s.limit:
-			// What the window takes over is older than all it holds.
-			slot := s.Back(probation)
-			s.size[probation]--
-			s.size[window]++
-			s.in[slot] = uint8(window)
-			s.Remove(slot)
-			s.PushBack(window, slot)
 		default:
 			return
 		}
 	}
+}
+
+// append moves slot to the back of another segment.
+func (s *segments) append(slot, segment uint32) {
+	s.size[s.in[slot]]--
+	s.size[segment]++
+	s.in[slot] = uint8(segment)
+	s.Remove(slot)
+	s.PushBack(segment, slot)
 }
 
 // remove takes slot out.

@@ -21,17 +21,19 @@ var candidates = []rule{
 }
 
 const (
-	firstCandidate = 3
+	firstCandidate = 4
 	// minShadow is how many entries a shadow has at least, as long as the
 	// cache has as many. Of coarse keys one is sampled, and fewer only if
 	// shadows of largeShadow entries are left.
 	minShadow   = 128
-	coarse      = 64
-	largeShadow = 2048
-	// Scores fade by decay once for each entry of a shadow, and another rule
-	// takes over when it is ahead by lead.
-	decay = 0.95
-	lead  = 1.01
+	coarse      = 32
+	largeShadow = 1024
+	// In the time in which a shadow could use each of its entries once there
+	// are some decisions, at each of which scores fade by decay, to 0.95
+	// after all of them. Another rule takes over when it is ahead by lead.
+	decisions = 4
+	decay     = 0.98726
+	lead      = 1.01
 )
 
 // A tuner runs a shadow of the cache under every candidate, on a sample of the
@@ -94,7 +96,7 @@ func (t *tuner) access(hash uint64) {
 		s.access(h, &t.uses)
 	}
 	t.accesses++
-	if t.seen++; t.seen >= t.shadows[0].limit {
+	if t.seen++; t.seen*decisions >= t.shadows[0].limit {
 		t.seen = 0
 		t.choose()
 	}
