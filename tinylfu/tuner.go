@@ -28,12 +28,17 @@ const (
 	minShadow   = 128
 	coarse      = 32
 	largeShadow = 1024
-	// In the time in which a shadow could use each of its entries once there
-	// are some decisions, at each of which scores fade by decay, to 0.95
-	// after all of them. Another rule takes over when it is ahead by lead.
+	// In a turn, as many uses as a shadow has entries, there are some
+	// decisions, at each of which scores fade by decay. What is remembered
+	// then comes to that of memory turns.
 	decisions = 4
-	decay     = 0.98726
-	lead      = 1.01
+	decay     = 0.98726 // 0.95 a turn
+	memory    = 20
+	// Another rule takes over when it is ahead by lead, and by patience of a
+	// turn of hits as long as nothing is remembered: to change costs about
+	// that many, and the first turns may say little of those to come.
+	lead     = 1.01
+	patience = 0.3
 )
 
 // A tuner runs a shadow of the cache under every candidate, on a sample of the
@@ -111,7 +116,8 @@ func (t *tuner) choose() {
 			best = i
 		}
 	}
-	if t.shadows[best].score > current*lead {
+	turn := float64(t.shadows[0].limit)
+	if t.shadows[best].score > current*lead+patience*max(0, turn-t.accesses/memory) {
 		t.best.Store(uint32(best))
 	}
 	for _, s := range t.shadows {
