@@ -34,10 +34,11 @@ const (
 	decisions = 4
 	decay     = 0.98726 // 0.95 a turn
 	memory    = 20
-	// Another rule takes over when it is ahead by lead, and by patience of a
-	// turn of hits as long as nothing is remembered: to change costs about
-	// that many, and the first turns may say little of those to come.
-	lead     = 1.01
+	// Another rule takes over when it would have saved lead of the misses,
+	// and patience of a turn as long as nothing is remembered: to change
+	// costs about that many, and the first turns may say little of those to
+	// come.
+	lead     = 0.01
 	patience = 0.3
 )
 
@@ -117,7 +118,7 @@ func (t *tuner) choose() {
 		}
 	}
 	turn := float64(t.shadows[0].limit)
-	if t.shadows[best].score > current*lead+patience*max(0, turn-t.accesses/memory) {
+	if t.shadows[best].score > current+lead*(t.accesses-current)+patience*max(0, turn-t.accesses/memory) {
 		t.best.Store(uint32(best))
 	}
 	for _, s := range t.shadows {
