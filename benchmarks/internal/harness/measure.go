@@ -183,11 +183,11 @@ func Allocs(n int, run func(n int)) float64 {
 }
 
 // Collection returns the least time of a forced collection in milliseconds:
-// of as many as take a quarter of a second, and of five at least. Others on
+// of as many as fit into half a second, and of five at least. Others on
 // the machine only ever make one take longer.
 func Collection() float64 {
 	least, begun := math.Inf(1), time.Now()
-	for n := 0; n < 5 || n < 100 && time.Since(begun) < 250*time.Millisecond; n++ {
+	for n := 0; n < 5 || n < 1000 && time.Since(begun) < 500*time.Millisecond; n++ {
 		start := time.Now()
 		runtime.GC()
 		least = min(least, float64(time.Since(start))/1e6)
