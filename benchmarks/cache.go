@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,7 +104,7 @@ func (f *flightLRU) Get(ctx context.Context, key int64) (int64, error) {
 	if v, ok := f.cache.Get(key); ok {
 		return v, nil
 	}
-	v, err, _ := f.group.Do(fmt.Sprint(key), func() (any, error) {
+	v, err, _ := f.group.Do(strconv.FormatInt(key, 10), func() (any, error) {
 		v, err := f.load(ctx, key)
 		if err == nil {
 			f.cache.Add(key, v)

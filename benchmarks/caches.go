@@ -26,6 +26,9 @@ type bounded interface {
 	Put(key, value int64)
 }
 
+// settler is a cache that has work left after a call returns; settle does it.
+type settler interface{ settle() }
+
 // A maker makes a cache of that capacity, and what ends it.
 type maker struct {
 	name string
@@ -61,13 +64,13 @@ func ours(pkg string, opts *cache.Options[int64, int64]) maker {
 // The peers that can be had from the module proxy, with their defaults.
 var (
 	peerHashicorp = maker{"hashicorp", func(capacity int) (bounded, func()) {
-		return adder[*hashicorp.Cache[int64, int64]]{must(hashicorp.New[int64, int64](capacity))}, none
+		return hashicorpLRU{must(hashicorp.New[int64, int64](capacity))}, none
 	}}
 	peer2Q = maker{"hashicorp-2q", func(capacity int) (bounded, func()) {
-		return quietAdder[*hashicorp.TwoQueueCache[int64, int64]]{must(hashicorp.New2Q[int64, int64](capacity))}, none
+		return hashicorp2Q{must(hashicorp.New2Q[int64, int64](capacity))}, none
 	}}
 	peerARC = maker{"hashicorp-arc", func(capacity int) (bounded, func()) {
-		return quietAdder[*arc.ARCCache[int64, int64]]{must(arc.NewARC[int64, int64](capacity))}, none
+		return hashicorpARC{must(arc.NewARC[int64, int64](capacity))}, none
 	}}
 	peerGroupcache = maker{"groupcache", func(capacity int) (bounded, func()) {
 		return &locked{cache: groupcache.New(capacity)}, none
@@ -79,6 +82,8 @@ var (
 		c := must(theine.NewBuilder[int64, int64](int64(capacity)).Build())
 		return theineCache{c}, c.Close
 	}}
+	// Ristretto drops what is put while its buffer is full, so that it is timed
+	// at fewer writes than the others.
 	peerRistretto = maker{"ristretto", func(capacity int) (bounded, func()) {
 		c := newRistretto(capacity)
 		return ristrettoCache{c}, c.Close
@@ -106,7 +111,8 @@ var (
 // The peers with a lifetime for all entries, of an hour.
 var expiring = []maker{
 	{"hashicorp-expirable", func(capacity int) (bounded, func()) {
-		return adder[*expirable.LRU[int64, int64]]{expirable.NewLRU[int64, int64](capacity, nil, time.Hour)}, none
+		c := expirable.NewLRU[int64, int64](capacity, nil, time.Hour)
+		return hashicorpTTL{c}, c.Purge // its goroutine cannot be stopped, and holds on to it
 	}},
 	{"ttlcache", func(capacity int) (bounded, func()) {
 		return ttlCache{ttlcache.New(
@@ -134,39 +140,54 @@ func newRistretto(capacity int) *ristretto.Cache[int64, int64] {
 }
 
 // What follows gives the peers the names of our methods. Each is a struct of
-// one pointer, so that a call costs what a call of the pointer does.
+// one pointer with a concrete type, so that a call costs what a call of the
+// pointer does: a type parameter would put another indirect call in between.
 
-type adder[C interface {
-	Get(int64) (int64, bool)
-	Add(int64, int64) bool
-	Len() int
-}] struct{ c C }
+type hashicorpLRU struct {
+	c *hashicorp.Cache[int64, int64]
+}
 
-func (a adder[C]) Get(key int64) (int64, bool) { return a.c.Get(key) }
-func (a adder[C]) Put(key, value int64)        { a.c.Add(key, value) }
-func (a adder[C]) Len() int                    { return a.c.Len() }
+func (h hashicorpLRU) Get(key int64) (int64, bool) { return h.c.Get(key) }
+func (h hashicorpLRU) Put(key, value int64)        { h.c.Add(key, value) }
+func (h hashicorpLRU) Len() int                    { return h.c.Len() }
 
-type quietAdder[C interface {
-	Get(int64) (int64, bool)
-	Add(int64, int64)
-	Len() int
-}] struct{ c C }
+type hashicorp2Q struct {
+	c *hashicorp.TwoQueueCache[int64, int64]
+}
 
-func (a quietAdder[C]) Get(key int64) (int64, bool) { return a.c.Get(key) }
-func (a quietAdder[C]) Put(key, value int64)        { a.c.Add(key, value) }
-func (a quietAdder[C]) Len() int                    { return a.c.Len() }
+func (h hashicorp2Q) Get(key int64) (int64, bool) { return h.c.Get(key) }
+func (h hashicorp2Q) Put(key, value int64)        { h.c.Add(key, value) }
+func (h hashicorp2Q) Len() int                    { return h.c.Len() }
+
+type hashicorpARC struct {
+	c *arc.ARCCache[int64, int64]
+}
+
+func (h hashicorpARC) Get(key int64) (int64, bool) { return h.c.Get(key) }
+func (h hashicorpARC) Put(key, value int64)        { h.c.Add(key, value) }
+func (h hashicorpARC) Len() int                    { return h.c.Len() }
+
+type hashicorpTTL struct {
+	c *expirable.LRU[int64, int64]
+}
+
+func (h hashicorpTTL) Get(key int64) (int64, bool) { return h.c.Get(key) }
+func (h hashicorpTTL) Put(key, value int64)        { h.c.Add(key, value) }
+func (h hashicorpTTL) Len() int                    { return h.c.Len() }
 
 type otterCache struct{ c *otter.Cache[int64, int64] }
 
 func (o otterCache) Get(key int64) (int64, bool) { return o.c.GetIfPresent(key) }
 func (o otterCache) Put(key, value int64)        { o.c.Set(key, value) }
 func (o otterCache) Len() int                    { return o.c.EstimatedSize() }
+func (o otterCache) settle()                     { o.c.CleanUp() }
 
 type theineCache struct{ c *theine.Cache[int64, int64] }
 
 func (t theineCache) Get(key int64) (int64, bool) { return t.c.Get(key) }
 func (t theineCache) Put(key, value int64)        { t.c.Set(key, value, 1) }
 func (t theineCache) Len() int                    { return t.c.Len() }
+func (t theineCache) settle()                     { t.c.Wait() }
 
 type waitingTheine struct{ theineCache }
 
@@ -179,6 +200,7 @@ type theineTTL struct{ c *theine.Cache[int64, int64] }
 
 func (t theineTTL) Get(key int64) (int64, bool) { return t.c.Get(key) }
 func (t theineTTL) Put(key, value int64)        { t.c.SetWithTTL(key, value, 1, time.Hour) }
+func (t theineTTL) settle()                     { t.c.Wait() }
 
 type ristrettoCache struct {
 	c *ristretto.Cache[int64, int64]
@@ -186,6 +208,7 @@ type ristrettoCache struct {
 
 func (r ristrettoCache) Get(key int64) (int64, bool) { return r.c.Get(key) }
 func (r ristrettoCache) Put(key, value int64)        { r.c.Set(key, value, 1) }
+func (r ristrettoCache) settle()                     { r.c.Wait() }
 
 type waitingRistretto struct{ ristrettoCache }
 
@@ -200,6 +223,7 @@ type ristrettoTTL struct {
 
 func (r ristrettoTTL) Get(key int64) (int64, bool) { return r.c.Get(key) }
 func (r ristrettoTTL) Put(key, value int64)        { r.c.SetWithTTL(key, value, 1, time.Hour) }
+func (r ristrettoTTL) settle()                     { r.c.Wait() }
 
 type ttlCache struct {
 	c *ttlcache.Cache[int64, int64]

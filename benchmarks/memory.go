@@ -79,7 +79,7 @@ func measureFootprint(m maker, entries int) footprint {
 	}
 	insert(entries)
 	f.filled = (harness.Heap() - before) / float64(held(c, 0, next))
-	f.collection = harness.Collection(5)
+	f.collection = harness.Collection()
 	n := entries / 5
 	get := func(n int) {
 		for i := range n {

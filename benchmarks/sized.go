@@ -28,8 +28,9 @@ type sizedMaker struct {
 	make func(bytes int) (sized, func())
 }
 
-// sizedPeers are exact models of two policies, and the peers that know costs,
-// made to hold their bound before a call returns.
+// sizedPeers are two policies by the letter, which are LRU, as our lru is on one
+// shard, and GDSF, and the peers that know costs, made to hold their bound
+// before a call returns.
 var sizedPeers = []sizedMaker{
 	{"LRU", func(bytes int) (sized, func()) {
 		return lru.New(bytes, &cache.Options[uint64, uint32]{Shards: 1, Cost: sizeOf}), none

@@ -10,6 +10,7 @@ import (
 func init() {
 	harness.Register(harness.Suite{Package: "tinylfu", Doc: "W-TinyLFU: hit ratio on real traces, the bound, time, memory", Run: func(s *harness.Session) {
 		hitRatios(s, "tinylfu")
+		heldOut(s, "tinylfu")
 		sizedRatios(s)
 		bounds(s, "tinylfu")
 		makers := []maker{ours("tinylfu", nil), peerHashicorp, peer2Q, peerARC, peerOtter, peerTheine, peerRistretto}

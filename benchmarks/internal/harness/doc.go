@@ -19,5 +19,15 @@
 // each turn; a ratio compares figures of the same round, and the median over
 // rounds is what counts. Time is that of the processors the process used,
 // which other processes disturb less than elapsed time and which charges an
-// implementation for its own goroutines and its garbage.
+// implementation for its own goroutines and for the collections that run within
+// its turns.
+//
+// # What they do not say
+//
+// All implementations of a row are alive at once. A collection within a turn
+// marks what the others hold too, but runs the more seldom for it, so that a
+// byte of garbage costs about as much as it would alone. A turn that makes less
+// garbage than lies on the heap pays for none of it. Work that an
+// implementation leaves to its goroutines when a turn ends is mostly done
+// during the collection before the next turn, and nobody is charged for it.
 package harness

@@ -51,10 +51,11 @@ func Interleave(rounds, n int, impls []Impl) []Samples {
 func turns(round, n int) []int {
 	order := make([]int, n)
 	for i := range order {
-		order[i] = (i + round) % n
-	}
-	if round%2 == 1 {
-		slices.Reverse(order)
+		step := i
+		if round%2 == 1 {
+			step = n - i // one back
+		}
+		order[i] = (round + step) % n
 	}
 	return order
 }
@@ -181,10 +182,12 @@ func Allocs(n int, run func(n int)) float64 {
 	return settle(float64(after.Mallocs-before.Mallocs)/float64(n), 0.001)
 }
 
-// Collection returns the least time of a forced collection in milliseconds.
-func Collection(times int) float64 {
-	least := math.Inf(1)
-	for range times {
+// Collection returns the least time of a forced collection in milliseconds:
+// of as many as fit into half a second, and of five at least. Others on
+// the machine only ever make one take longer.
+func Collection() float64 {
+	least, begun := math.Inf(1), time.Now()
+	for n := 0; n < 5 || n < 1000 && time.Since(begun) < 500*time.Millisecond; n++ {
 		start := time.Now()
 		runtime.GC()
 		least = min(least, float64(time.Since(start))/1e6)

@@ -13,7 +13,8 @@ import (
 // WriteJSON writes the row as one line.
 func (r Row) WriteJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
-// WriteText writes the row for a terminal, as one line.
+// WriteText writes the row for a terminal, as one line. Where time was
+// measured, it ends with the rest that was measured of ours.
 func (r Row) WriteText(w io.Writer) error {
 	var line strings.Builder
 	line.WriteString(pad(r.Name, 52) + fmt.Sprintf(" %9s %-10s", number(r.Ours), r.Unit))
@@ -29,6 +30,9 @@ func (r Row) WriteText(w io.Writer) error {
 	}
 	if r.Rounds > 1 {
 		line.WriteString("  spread " + percent(r.Spread))
+	}
+	if t := r.Figures[0].Timing; t != nil {
+		line.WriteString(fmt.Sprintf("  CPU min %s, wall %s min %s, %s allocs, %s B", number(t.CPUMin), number(t.Wall), number(t.WallMin), number(t.Allocs), number(t.Bytes)))
 	}
 	if r.Note != "" {
 		line.WriteString("  (" + r.Note + ")")
@@ -69,8 +73,10 @@ func (v Verdict) word() string {
 
 func number(x float64) string {
 	switch a := math.Abs(x); {
-	case a == math.MaxFloat64:
+	case x == math.MaxFloat64:
 		return "∞"
+	case x == -math.MaxFloat64:
+		return "-∞"
 	case x == math.Trunc(x) && a < 1e15:
 		return fmt.Sprintf("%.0f", x)
 	case a >= 1000:
@@ -102,13 +108,16 @@ func Section(pkg string, about About, rows []Row) string {
 		if rows[0].Group != "" {
 			fmt.Fprintf(&b, "\n### %s\n", rows[0].Group)
 		}
-		b.WriteString("\n" + verdicts(rows[:n]) + "\n<details><summary>All figures</summary>\n\n")
+		b.WriteString("\n" + verdicts(rows[:n]))
+		all := ""
 		if rows[0].Figures[0].Timing != nil {
-			b.WriteString(timings(rows[:n]))
-		} else {
-			b.WriteString(matrix(rows[:n]))
+			all = timings(rows[:n])
+		} else if slices.ContainsFunc(rows[:n], func(r Row) bool { return len(r.Figures) > 1 }) {
+			all = matrix(rows[:n]) // which else would say it all again
 		}
-		b.WriteString("\n</details>\n")
+		if all != "" {
+			b.WriteString("\n<details><summary>All figures</summary>\n\n" + all + "\n</details>\n")
+		}
 		rows = rows[n:]
 	}
 	return b.String()

@@ -101,7 +101,7 @@ func (s *Session) Emit(spec Spec, rounds int, figures []Figure) {
 }
 
 // Value reports a row whose figures are taken once: a count, a size, a share
-// that does not depend on chance.
+// that hardly depends on chance.
 func (s *Session) Value(spec Spec, measure func() []Figure) {
 	if s.Want(spec) {
 		s.Emit(spec, 1, measure())
