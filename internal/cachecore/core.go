@@ -230,7 +230,7 @@ func (c *Cache[K, V]) put(s *shard[K, V], hash uint64, key K, value V, cost, dea
 	if slot := s.find(hash, key); slot != 0 {
 		if s.timed > 0 && c.overdue(s, slot) {
 			s.take(slot, cache.Expired, out, false)
-		} else if s.held.Load()-s.cost(slot)+cost <= s.limit {
+		} else if s.held.Load()-s.cost(slot) <= s.limit-cost { // a sum of costs may overflow, this cannot
 			c.update(s, slot, hash, value, cost, deadline, out)
 			return
 		} else {

@@ -230,7 +230,7 @@ func (s *shard[K, V]) insert(hash uint64, key K, value V, cost, deadline int64, 
 		slot = s.policy.Victim(hash, cost)
 		s.take(slot, cache.Evicted, out, true)
 	} else {
-		for s.held.Load()+cost > s.limit {
+		for s.held.Load() > s.limit-cost {
 			s.take(s.policy.Victim(hash, cost), cache.Evicted, out, false)
 		}
 		slot = s.newSlot()
