@@ -170,3 +170,22 @@ func TestAgeing(t *testing.T) {
 func TestNewAgeingPanics(t *testing.T) {
 	require.PanicsWithValue(t, "lfu: period 0 is not positive", func() { NewAgeing[int, int](1, 0, nil) })
 }
+
+// An update is a use of the entry, whether or not others have to leave for it.
+func TestFrequencyOfAnEntryThatGrows(t *testing.T) {
+	c := New(10, &Options[int, int]{Cost: func(_, value int) int64 { return int64(value) }})
+	for i := range 10 {
+		c.Put(i, 1)
+	}
+	for range 5 {
+		c.Get(9)
+	}
+	for i, cost := range []int{1, 3, 6} {
+		c.Put(9, cost)
+		uses, ok := c.Frequency(9)
+		require.True(t, ok)
+		require.Equal(t, 7+i, uses)
+	}
+	require.EqualValues(t, 10, c.Cost())
+	require.Equal(t, 5, c.Len())
+}

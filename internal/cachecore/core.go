@@ -228,21 +228,18 @@ func (c *Cache[K, V]) put(s *shard[K, V], hash uint64, key K, value V, cost, dea
 		s.sweep(c.now(), out)
 	}
 	if slot := s.find(hash, key); slot != 0 {
-		if s.timed > 0 && c.overdue(s, slot) {
+		switch {
+		case s.timed > 0 && c.overdue(s, slot):
 			s.take(slot, cache.Expired, out, false)
-		} else if s.held.Load()-s.cost(slot) <= s.limit-cost { // a sum of costs may overflow, this cannot
+		case s.held.Load()-s.cost(slot) <= s.limit-cost: // a sum of costs may overflow, this cannot
 			c.update(s, slot, hash, value, cost, deadline, out)
 			return
-		} else {
-			// The new value needs room, and the old one must not be
-			// counted while others leave for it.
+		case cost <= s.limit:
+			c.grow(s, slot, hash, value, cost, deadline, out)
+			return
+		default:
 			s.take(slot, cache.Replaced, out, false)
-			if cost <= s.limit {
-				s.stats.Updates++
-				s.stats.Inserts-- // insert is about to count it
-			} else {
-				s.stats.Deletes++
-			}
+			s.stats.Deletes++
 		}
 	}
 	if cost > s.limit || key != key {
@@ -253,6 +250,31 @@ func (c *Cache[K, V]) put(s *shard[K, V], hash uint64, key K, value V, cost, dea
 		return
 	}
 	s.insert(hash, key, value, cost, deadline, out)
+}
+
+// grow replaces the value in slot by one that needs others to leave. The old
+// one must not be counted meanwhile, nor be among them, so the entry leaves
+// first and comes back: to the same slot, where a Scan under way finds it, and
+// with the uses that the policy knew of.
+func (c *Cache[K, V]) grow(s *shard[K, V], slot uint32, hash uint64, value V, cost, deadline int64, out *removals[K, V]) {
+	key, uses := s.entries[slot].key, uint64(0)
+	weigher, _ := s.policy.(Weigher)
+	if weigher != nil {
+		uses = weigher.Weight(slot, hash) + 1
+	}
+	s.take(slot, cache.Replaced, out, false)
+	at := len(s.free) - 1
+	for s.held.Load() > s.limit-cost {
+		s.take(s.policy.Victim(hash, cost), cache.Evicted, out, false)
+	}
+	last := len(s.free) - 1
+	s.free[at], s.free[last] = s.free[last], s.free[at] // insert takes the last
+	s.insert(hash, key, value, cost, deadline, out)
+	if weigher != nil && weigher.Weight(slot, hash) < uses {
+		weigher.SetWeight(slot, hash, uses)
+	}
+	s.stats.Updates++
+	s.stats.Inserts-- // insert has counted it
 }
 
 // update replaces the value in slot.

@@ -27,3 +27,23 @@ func TestCostsDoNotOverflow(t *testing.T) {
 	require.NoError(t, c.CheckInvariants())
 	require.Equal(t, 1, c.Len())
 }
+
+// A value that grows until others have to leave is still an update: a Scan that
+// has not come to its key yet must not miss it.
+func TestScanFindsAnEntryThatGrows(t *testing.T) {
+	c := New("test", 10, &cache.Options[int, int64]{Shards: 1, Cost: byValue}, newFIFO)
+	for i := range 10 {
+		c.Put(i, 1)
+	}
+	seen := map[int]bool{}
+	visit := func(key int, _ int64) bool { seen[key] = true; return true }
+	cursor := c.Scan(0, 5, visit)
+	require.False(t, seen[9])
+	c.Put(9, 3)
+	require.NoError(t, c.CheckInvariants())
+	require.Equal(t, 8, c.Len())
+	for cursor != 0 {
+		cursor = c.Scan(cursor, 5, visit)
+	}
+	require.True(t, seen[9], "Scan does not visit 9, which was there all the time")
+}
