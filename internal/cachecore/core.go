@@ -60,7 +60,7 @@ func New[K comparable, V any](name string, capacity int, opts *cache.Options[K, 
 	if n == 0 {
 		n = shardsFor(capacity, o.Cost != nil)
 	}
-	n = min(1<<bits.Len(uint(n-1)), 1<<(bits.Len(uint(capacity))-1), maxShards)
+	n = min(1<<bits.Len(uint(min(n, maxShards)-1)), 1<<(bits.Len(uint(capacity))-1))
 	c.shards = make([]shard[K, V], n)
 	c.mask = uint64(n - 1)
 	for i := range c.shards {
@@ -513,22 +513,26 @@ func (c *Cache[K, V]) With(key K, f func(p Policy, slot uint32)) bool {
 }
 
 // Scan visits about n live entries from cursor on and returns the cursor to
-// go on from, 0 at the end.
+// go on from, 0 at the end. It stops at once if visit returns false.
 func (c *Cache[K, V]) Scan(cursor uint64, n int, visit func(K, V) bool) (next uint64) {
-	batch := make([]entry[K, V], 0, min(max(n, 1), 1024))
-	i, slot := int(cursor>>32), uint32(cursor)
-	for i < len(c.shards) {
-		batch, slot = c.batch(i, slot, batch[:0])
+	if cursor>>32 >= uint64(len(c.shards)) {
+		return 0
+	}
+	n = min(max(n, 1), 1<<30)
+	batch := make([]entry[K, V], 0, min(n, 1024))
+	slots := make([]uint32, 0, cap(batch))
+	for i, slot := int(cursor>>32), uint32(cursor); i < len(c.shards); {
+		from := uint64(i) << 32
+		batch, slots, slot = c.batch(i, slot, batch[:0], slots[:0])
 		if slot == 0 {
 			i++
 		}
-		for _, e := range batch {
-			n--
+		for j, e := range batch {
 			if !visit(e.key, e.value) {
-				n = 0
+				return from | uint64(slots[j]+1)
 			}
 		}
-		if n <= 0 && i < len(c.shards) {
+		if n -= len(batch); n <= 0 && i < len(c.shards) {
 			return uint64(i)<<32 | uint64(max(slot, 1))
 		}
 	}
@@ -536,8 +540,9 @@ func (c *Cache[K, V]) Scan(cursor uint64, n int, visit func(K, V) bool) (next ui
 }
 
 // batch appends live entries of shard i from slot on to dst, up to its
-// capacity, and returns the slot to go on from, 0 at the end of the shard.
-func (c *Cache[K, V]) batch(i int, slot uint32, dst []entry[K, V]) ([]entry[K, V], uint32) {
+// capacity, and their slots to slots if that is not nil. It returns the slot
+// to go on from, 0 at the end of the shard.
+func (c *Cache[K, V]) batch(i int, slot uint32, dst []entry[K, V], slots []uint32) ([]entry[K, V], []uint32, uint32) {
 	s := &c.shards[i]
 	s.lock()
 	defer s.mu.Unlock()
@@ -547,13 +552,16 @@ func (c *Cache[K, V]) batch(i int, slot uint32, dst []entry[K, V]) ([]entry[K, V
 	}
 	for slot = max(slot, 1); slot <= s.used; slot++ {
 		if len(dst) == cap(dst) {
-			return dst, slot
+			return dst, slots, slot
 		}
 		if s.isLive(slot) && (s.timed == 0 || !s.expired(slot, now)) {
 			dst = append(dst, s.entries[slot])
+			if slots != nil {
+				slots = append(slots, slot)
+			}
 		}
 	}
-	return dst, 0
+	return dst, slots, 0
 }
 
 // All iterates over the live entries in no particular order, a batch at a
@@ -563,7 +571,7 @@ func (c *Cache[K, V]) All() iter.Seq2[K, V] {
 		batch := make([]entry[K, V], 0, 256)
 		for i := range c.shards {
 			for slot := uint32(1); slot != 0; {
-				batch, slot = c.batch(i, slot, batch[:0])
+				batch, _, slot = c.batch(i, slot, batch[:0], nil)
 				for _, e := range batch {
 					if !yield(e.key, e.value) {
 						return

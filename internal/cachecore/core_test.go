@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -140,7 +141,7 @@ func TestNewPanics(t *testing.T) {
 
 func TestSharesAddUp(t *testing.T) {
 	for _, capacity := range []int{1, 2, 3, 7, 100, 4095, 4096, 9999, 100_003} {
-		for _, shards := range []int{0, 1, 3, 16, 5000} {
+		for _, shards := range []int{0, 1, 3, 16, 5000, math.MaxInt} {
 			c := New("test", capacity, &cache.Options[int, int]{Shards: shards}, newFIFO)
 			require.NoError(t, c.CheckInvariants(), "capacity %d, shards %d", capacity, shards)
 			for i := range 2 * capacity {
