@@ -2,6 +2,7 @@ package lfu
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -188,4 +189,17 @@ func TestFrequencyOfAnEntryThatGrows(t *testing.T) {
 	}
 	require.EqualValues(t, 10, c.Cost())
 	require.Equal(t, 5, c.Len())
+}
+
+// A period that no cache lives to see is the same as none.
+func TestAgeingWithAHugePeriod(t *testing.T) {
+	c := NewAgeing[int, int](10, math.MaxInt, nil)
+	for i := range 10 {
+		c.Put(i, i)
+	}
+	for range 100 {
+		c.Get(3)
+	}
+	uses, _ := c.Frequency(3)
+	require.Equal(t, 101, uses)
 }
