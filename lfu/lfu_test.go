@@ -2,6 +2,7 @@ package lfu
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -169,4 +170,36 @@ func TestAgeing(t *testing.T) {
 
 func TestNewAgeingPanics(t *testing.T) {
 	require.PanicsWithValue(t, "lfu: period 0 is not positive", func() { NewAgeing[int, int](1, 0, nil) })
+}
+
+// An update is a use of the entry, whether or not others have to leave for it.
+func TestFrequencyOfAnEntryThatGrows(t *testing.T) {
+	c := New(10, &Options[int, int]{Cost: func(_, value int) int64 { return int64(value) }})
+	for i := range 10 {
+		c.Put(i, 1)
+	}
+	for range 5 {
+		c.Get(9)
+	}
+	for i, cost := range []int{1, 3, 6} {
+		c.Put(9, cost)
+		uses, ok := c.Frequency(9)
+		require.True(t, ok)
+		require.Equal(t, 7+i, uses)
+	}
+	require.EqualValues(t, 10, c.Cost())
+	require.Equal(t, 5, c.Len())
+}
+
+// A period that no cache lives to see is the same as none.
+func TestAgeingWithAHugePeriod(t *testing.T) {
+	c := NewAgeing[int, int](10, math.MaxInt, nil)
+	for i := range 10 {
+		c.Put(i, i)
+	}
+	for range 100 {
+		c.Get(3)
+	}
+	uses, _ := c.Frequency(3)
+	require.Equal(t, 101, uses)
 }

@@ -20,9 +20,12 @@ type policy struct {
 	spare uint32     // first node not in use, linked by next
 	count int        // slots in use
 
-	period int // uses per slot between halvings; 0 for none
-	since  int // uses since the last halving
+	period int64 // uses per slot between halvings; 0 for none
+	since  int64 // uses since the last halving
 }
+
+// maxPeriod times a number of slots does not overflow.
+const maxPeriod = 1 << 30
 
 type slotLink struct{ prev, next, node uint32 }
 
@@ -33,7 +36,7 @@ type node struct {
 }
 
 func newPolicy(period int) cachecore.Policy {
-	p := &policy{period: period}
+	p := &policy{period: int64(min(period, maxPeriod))}
 	p.Clear()
 	return p
 }
@@ -214,7 +217,7 @@ func (p *policy) age() {
 	if p.period == 0 {
 		return
 	}
-	if p.since++; p.since < p.period*p.count {
+	if p.since++; p.since < p.period*int64(p.count) {
 		return
 	}
 	p.since = 0

@@ -126,9 +126,9 @@ func (c *Cache[K, V]) Keys() iter.Seq[K] {
 // Scan visits about n entries and returns the cursor to go on from; begin
 // with 0, and 0 means that the scan is over. An entry that is there during
 // the whole scan is visited at least once, others may or may not be. If visit
-// returns false the scan ends early, at an entry near by. The cache keeps
-// nothing of a scan, so one can be left at any time. A Resize to less begins
-// to give no such guarantee for scans under way.
+// returns false Scan stops there, and the cursor goes on behind that entry. The
+// cache keeps nothing of a scan, so one can be left at any time. A scan during
+// which Resize makes the cache smaller may miss entries.
 func (c *Cache[K, V]) Scan(cursor uint64, n int, visit func(key K, value V) bool) (next uint64) {
 	return c.core.Scan(cursor, n, visit)
 }

@@ -154,7 +154,7 @@ func (p *sizedPolicy) Weight(_ uint32, hash uint64) uint64 {
 }
 
 func (p *sizedPolicy) SetWeight(slot uint32, hash uint64, uses uint64) {
-	for h := hashBits(hash); uint64(p.uses.estimate(h)) < min(uses, maxCount)-1; {
+	for h := hashBits(hash); uint64(p.uses.estimate(h))+1 < min(uses, maxCount); {
 		p.uses.add(h)
 	}
 	if uses > 1 {

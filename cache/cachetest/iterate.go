@@ -1,6 +1,7 @@
 package cachetest
 
 import (
+	"math"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/cache"
@@ -122,8 +123,35 @@ func (s *suite) testScan(t *testing.T) {
 		}
 		same(t, "Scan", got, want)
 	}
-	if visited := 0; scan(0, 100, func(int, int) bool { visited++; return false }) == 0 {
-		t.Error("Scan that is stopped after an entry of 1000 = 0, which says that it is over")
+
+	// Stopped after every third entry, and gone on with from there.
+	got, calls, left := map[int]int{}, 0, 0
+	for cursor := uint64(0); ; {
+		stopped := false
+		cursor = scan(cursor, 100, func(k, v int) bool {
+			if stopped {
+				t.Fatal("Scan goes on after visit has returned false")
+			}
+			got[k] = v
+			left++
+			stopped = left%3 == 0
+			return !stopped
+		})
+		if cursor == 0 {
+			break
+		}
+		if calls++; calls > 2000 {
+			t.Fatal("Scan that is stopped now and then does not end")
+		}
+	}
+	same(t, "Scan that is stopped now and then", got, want)
+	if left != len(want) {
+		t.Errorf("Scan that is stopped now and then visits %d entries of %d", left, len(want))
+	}
+	for _, cursor := range []uint64{1 << 63, math.MaxUint64} {
+		if next := scan(cursor, 10, func(int, int) bool { return true }); next != 0 {
+			t.Errorf("Scan from a cursor that none returned = %d, want 0", next)
+		}
 	}
 }
 

@@ -279,4 +279,32 @@ func (s *suite) testRemovalPanic(t *testing.T) {
 		c.Put(1, 2)
 		wantGet(t, c, 1, 2, true)
 	})
+
+	// One call that removes many reports all of them, whichever panic.
+	for angry := range 10 {
+		var told []int
+		calm := true
+		c := s.cache(100, options{OnRemoval: func(key, _ int, _ cache.Reason) {
+			told = append(told, key)
+			if !calm && (len(told) == angry || len(told) == 7) {
+				panic("OnRemoval")
+			}
+		}})
+		for i := range 100 {
+			c.Put(i, i)
+		}
+		told, calm = nil, false
+		before := contents(t, c)
+		resize := need[resizer](t, s, c).Resize
+		catch(func() { resize(4) })
+		after := contents(t, c)
+		if len(told) != len(before)-len(after) {
+			t.Errorf("OnRemoval that panics was told of %d removals of %d", len(told), len(before)-len(after))
+		}
+		for _, key := range told {
+			if _, ok := after[key]; ok {
+				t.Errorf("OnRemoval was told of %d, which is still there", key)
+			}
+		}
+	}
 }

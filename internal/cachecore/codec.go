@@ -25,11 +25,11 @@ func codecOr[K comparable, V any](codec cache.Codec[K, V]) cache.Codec[K, V] {
 }
 
 func (plain[K, V]) Append(dst []byte, key K, value V) ([]byte, error) {
-	dst, err := appendPlain(dst, key)
+	dst, err := appendPlain(dst, &key)
 	if err != nil {
 		return nil, err
 	}
-	return appendPlain(dst, value)
+	return appendPlain(dst, &value)
 }
 
 func (plain[K, V]) Decode(src []byte) (key K, value V, err error) {
@@ -47,9 +47,11 @@ func (plain[K, V]) Decode(src []byte) (key K, value V, err error) {
 	return key, value, nil
 }
 
-// appendPlain appends x so that decodePlain knows where it ends.
+// appendPlain appends *x so that decodePlain knows where it ends. It is told
+// where x is, as decodePlain is, so that both see the same type, which may be
+// an interface.
 func appendPlain(dst []byte, x any) ([]byte, error) {
-	switch v := reflect.ValueOf(x); v.Kind() {
+	switch v := reflect.ValueOf(x).Elem(); v.Kind() {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return binary.AppendVarint(dst, v.Int()), nil
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
@@ -65,17 +67,22 @@ func appendPlain(dst []byte, x any) ([]byte, error) {
 		dst = binary.AppendUvarint(dst, uint64(v.Len()))
 		return append(dst, v.String()...), nil
 	case reflect.Slice:
+		if v.IsNil() {
+			return append(dst, 0), nil
+		}
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			// The length is one more than that, so that nil stays nil.
-			if v.IsNil() {
-				return append(dst, 0), nil
-			}
 			dst = binary.AppendUvarint(dst, uint64(v.Len())+1)
 			return append(dst, v.Bytes()...), nil
 		}
 	case reflect.Struct:
 		if v.NumField() == 0 {
 			return dst, nil
+		}
+	case reflect.Pointer, reflect.Interface, reflect.Map:
+		// gob has no nil; it never encodes anything as no bytes.
+		if v.IsNil() {
+			return append(dst, 0), nil
 		}
 	}
 	var b bytes.Buffer
@@ -146,8 +153,8 @@ func decodePlain(src []byte, x any) ([]byte, error) {
 		}
 	}
 	b, rest, err := cut(src, 0)
-	if err != nil {
-		return nil, err
+	if err != nil || len(b) == 0 {
+		return rest, err
 	}
 	return rest, gob.NewDecoder(bytes.NewReader(b)).Decode(x)
 }

@@ -60,7 +60,7 @@ func New[K comparable, V any](name string, capacity int, opts *cache.Options[K, 
 	if n == 0 {
 		n = shardsFor(capacity, o.Cost != nil)
 	}
-	n = min(1<<bits.Len(uint(n-1)), 1<<(bits.Len(uint(capacity))-1), maxShards)
+	n = min(1<<bits.Len(uint(min(n, maxShards)-1)), 1<<(bits.Len(uint(capacity))-1))
 	c.shards = make([]shard[K, V], n)
 	c.mask = uint64(n - 1)
 	for i := range c.shards {
@@ -228,21 +228,18 @@ func (c *Cache[K, V]) put(s *shard[K, V], hash uint64, key K, value V, cost, dea
 		s.sweep(c.now(), out)
 	}
 	if slot := s.find(hash, key); slot != 0 {
-		if s.timed > 0 && c.overdue(s, slot) {
+		switch {
+		case s.timed > 0 && c.overdue(s, slot):
 			s.take(slot, cache.Expired, out, false)
-		} else if s.held.Load()-s.cost(slot)+cost <= s.limit {
+		case s.held.Load()-s.cost(slot) <= s.limit-cost: // a sum of costs may overflow, this cannot
 			c.update(s, slot, hash, value, cost, deadline, out)
 			return
-		} else {
-			// The new value needs room, and the old one must not be
-			// counted while others leave for it.
+		case cost <= s.limit:
+			c.grow(s, slot, hash, value, cost, deadline, out)
+			return
+		default:
 			s.take(slot, cache.Replaced, out, false)
-			if cost <= s.limit {
-				s.stats.Updates++
-				s.stats.Inserts-- // insert is about to count it
-			} else {
-				s.stats.Deletes++
-			}
+			s.stats.Deletes++
 		}
 	}
 	if cost > s.limit || key != key {
@@ -253,6 +250,31 @@ func (c *Cache[K, V]) put(s *shard[K, V], hash uint64, key K, value V, cost, dea
 		return
 	}
 	s.insert(hash, key, value, cost, deadline, out)
+}
+
+// grow replaces the value in slot by one that needs others to leave. The old
+// one must not be counted meanwhile, nor be among them, so the entry leaves
+// first and comes back: to the same slot, where a Scan under way finds it, and
+// with the uses that the policy knew of.
+func (c *Cache[K, V]) grow(s *shard[K, V], slot uint32, hash uint64, value V, cost, deadline int64, out *removals[K, V]) {
+	key, uses := s.entries[slot].key, uint64(0)
+	weigher, _ := s.policy.(Weigher)
+	if weigher != nil {
+		uses = weigher.Weight(slot, hash) + 1
+	}
+	s.take(slot, cache.Replaced, out, false)
+	at := len(s.free) - 1
+	for s.held.Load() > s.limit-cost {
+		s.take(s.policy.Victim(hash, cost), cache.Evicted, out, false)
+	}
+	last := len(s.free) - 1
+	s.free[at], s.free[last] = s.free[last], s.free[at] // insert takes the last
+	s.insert(hash, key, value, cost, deadline, out)
+	if weigher != nil && weigher.Weight(slot, hash) < uses {
+		weigher.SetWeight(slot, hash, uses)
+	}
+	s.stats.Updates++
+	s.stats.Inserts-- // insert has counted it
 }
 
 // update replaces the value in slot.
@@ -491,22 +513,26 @@ func (c *Cache[K, V]) With(key K, f func(p Policy, slot uint32)) bool {
 }
 
 // Scan visits about n live entries from cursor on and returns the cursor to
-// go on from, 0 at the end.
+// go on from, 0 at the end. It stops at once if visit returns false.
 func (c *Cache[K, V]) Scan(cursor uint64, n int, visit func(K, V) bool) (next uint64) {
-	batch := make([]entry[K, V], 0, min(max(n, 1), 1024))
-	i, slot := int(cursor>>32), uint32(cursor)
-	for i < len(c.shards) {
-		batch, slot = c.batch(i, slot, batch[:0])
+	if cursor>>32 >= uint64(len(c.shards)) {
+		return 0
+	}
+	n = min(max(n, 1), 1<<30)
+	batch := make([]entry[K, V], 0, min(n, 1024))
+	slots := make([]uint32, 0, cap(batch))
+	for i, slot := int(cursor>>32), uint32(cursor); i < len(c.shards); {
+		from := uint64(i) << 32
+		batch, slots, slot = c.batch(i, slot, batch[:0], slots[:0])
 		if slot == 0 {
 			i++
 		}
-		for _, e := range batch {
-			n--
+		for j, e := range batch {
 			if !visit(e.key, e.value) {
-				n = 0
+				return from | uint64(slots[j]+1)
 			}
 		}
-		if n <= 0 && i < len(c.shards) {
+		if n -= len(batch); n <= 0 && i < len(c.shards) {
 			return uint64(i)<<32 | uint64(max(slot, 1))
 		}
 	}
@@ -514,8 +540,9 @@ func (c *Cache[K, V]) Scan(cursor uint64, n int, visit func(K, V) bool) (next ui
 }
 
 // batch appends live entries of shard i from slot on to dst, up to its
-// capacity, and returns the slot to go on from, 0 at the end of the shard.
-func (c *Cache[K, V]) batch(i int, slot uint32, dst []entry[K, V]) ([]entry[K, V], uint32) {
+// capacity, and their slots to slots if that is not nil. It returns the slot
+// to go on from, 0 at the end of the shard.
+func (c *Cache[K, V]) batch(i int, slot uint32, dst []entry[K, V], slots []uint32) ([]entry[K, V], []uint32, uint32) {
 	s := &c.shards[i]
 	s.lock()
 	defer s.mu.Unlock()
@@ -525,13 +552,16 @@ func (c *Cache[K, V]) batch(i int, slot uint32, dst []entry[K, V]) ([]entry[K, V
 	}
 	for slot = max(slot, 1); slot <= s.used; slot++ {
 		if len(dst) == cap(dst) {
-			return dst, slot
+			return dst, slots, slot
 		}
 		if s.isLive(slot) && (s.timed == 0 || !s.expired(slot, now)) {
 			dst = append(dst, s.entries[slot])
+			if slots != nil {
+				slots = append(slots, slot)
+			}
 		}
 	}
-	return dst, 0
+	return dst, slots, 0
 }
 
 // All iterates over the live entries in no particular order, a batch at a
@@ -541,7 +571,7 @@ func (c *Cache[K, V]) All() iter.Seq2[K, V] {
 		batch := make([]entry[K, V], 0, 256)
 		for i := range c.shards {
 			for slot := uint32(1); slot != 0; {
-				batch, slot = c.batch(i, slot, batch[:0])
+				batch, _, slot = c.batch(i, slot, batch[:0], nil)
 				for _, e := range batch {
 					if !yield(e.key, e.value) {
 						return

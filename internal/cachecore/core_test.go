@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -140,7 +141,7 @@ func TestNewPanics(t *testing.T) {
 
 func TestSharesAddUp(t *testing.T) {
 	for _, capacity := range []int{1, 2, 3, 7, 100, 4095, 4096, 9999, 100_003} {
-		for _, shards := range []int{0, 1, 3, 16, 5000} {
+		for _, shards := range []int{0, 1, 3, 16, 5000, math.MaxInt} {
 			c := New("test", capacity, &cache.Options[int, int]{Shards: shards}, newFIFO)
 			require.NoError(t, c.CheckInvariants(), "capacity %d, shards %d", capacity, shards)
 			for i := range 2 * capacity {
@@ -164,6 +165,20 @@ func TestPlainCodec(t *testing.T) {
 	roundTrip(t, [2]int{1, 2}, point{3, 4})
 	roundTrip(t, 'x', map[string]int{"a": 1})
 	roundTrip(t, 1, struct{}{})
+	roundTrip(t, 1, 3i)
+	roundTrip(t, 1, time.Unix(5, 6).UTC())
+	// What an interface holds must come back as the same type.
+	roundTrip[string, any](t, "a", 300)
+	roundTrip[string, any](t, "a", "text")
+	roundTrip[any, any](t, 5, true)
+	// Pointers, and all that may be nil.
+	roundTrip(t, "a", &point{1, 2})
+	roundTrip(t, "a", new(int))
+	roundTrip(t, "a", (*point)(nil))
+	roundTrip[string, any](t, "a", nil)
+	roundTrip[string, error](t, "a", nil)
+	roundTrip(t, "a", map[string]int(nil))
+	roundTrip(t, "a", []int(nil))
 }
 
 func roundTrip[K comparable, V any](t *testing.T, key K, value V) {
@@ -179,6 +194,39 @@ func roundTrip[K comparable, V any](t *testing.T, key K, value V) {
 	got, ok := c.Get(key)
 	require.True(t, ok)
 	require.Equal(t, value, got)
+}
+
+// A simulation may begin its clock anywhere, also where the time in Unix
+// nanoseconds is negative or does not fit 64 bits.
+func TestSnapshotsKeepLifetimesWheneverItIs(t *testing.T) {
+	for _, start := range []time.Time{
+		{},
+		time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Unix(-1, 0),
+		time.Unix(0, 0),
+		time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		t.Run(start.Format(time.DateOnly), func(t *testing.T) {
+			now := start
+			c := New("test", 10, &cache.Options[int, int]{Now: func() time.Time { return now }}, newFIFO)
+			c.PutTTL(1, 1, time.Second)
+			c.PutTTL(2, 2, time.Hour)
+			c.PutTTL(3, 3, math.MaxInt64)
+			var file bytes.Buffer
+			require.NoError(t, c.Save(&file, nil))
+			now = now.Add(2 * time.Second)
+			n, err := c.Load(&file, nil)
+			require.NoError(t, err)
+			require.Equal(t, 2, n)
+			left, ok := c.TTL(2)
+			require.True(t, ok)
+			require.Equal(t, time.Hour-2*time.Second, left)
+			_, ok = c.Get(3)
+			require.True(t, ok)
+		})
+	}
 }
 
 // FuzzLoad gives a Load whatever comes: it must refuse it or take it, never

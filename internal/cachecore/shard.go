@@ -82,9 +82,27 @@ func (r *removals[K, V]) report(to func(K, V, cache.Reason)) {
 	if r.n == 0 || to == nil {
 		return
 	}
+	if r.n > 1 {
+		r.reportAll(to)
+		return
+	}
 	to(r.first.key, r.first.value, r.first.reason)
-	for _, m := range r.more {
-		to(m.key, m.value, m.reason)
+}
+
+// reportAll reports the first and the others, also if to panics for one.
+func (r *removals[K, V]) reportAll(to func(K, V, cache.Reason)) {
+	defer r.reportMore(to, 0)
+	to(r.first.key, r.first.value, r.first.reason)
+}
+
+func (r *removals[K, V]) reportMore(to func(K, V, cache.Reason), i int) {
+	defer func() {
+		if i < len(r.more) {
+			r.reportMore(to, i+1)
+		}
+	}()
+	for ; i < len(r.more); i++ {
+		to(r.more[i].key, r.more[i].value, r.more[i].reason)
 	}
 }
 
@@ -230,7 +248,7 @@ func (s *shard[K, V]) insert(hash uint64, key K, value V, cost, deadline int64, 
 		slot = s.policy.Victim(hash, cost)
 		s.take(slot, cache.Evicted, out, true)
 	} else {
-		for s.held.Load()+cost > s.limit {
+		for s.held.Load() > s.limit-cost {
 			s.take(s.policy.Victim(hash, cost), cache.Evicted, out, false)
 		}
 		slot = s.newSlot()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -128,9 +129,9 @@ func (c *Cache[K, V]) shardRecords(i int) []record[K, V] {
 	defer s.mu.Unlock()
 	weigher, _ := s.policy.(Weigher)
 	list := make([]record[K, V], 0, s.length.Load())
-	var now int64
+	var wall, now int64
 	if s.timed > 0 {
-		now = c.now()
+		wall, now = c.clock()
 	}
 	s.policy.Descend(func(slot uint32) bool {
 		r := record[K, V]{entry: s.entries[slot]}
@@ -138,7 +139,9 @@ func (c *Cache[K, V]) shardRecords(i int) []record[K, V] {
 			if s.deadlines[slot] <= now {
 				return true
 			}
-			r.deadline = c.wall(s.deadlines[slot])
+			if r.deadline = add(wall, add(s.deadlines[slot], -now)); r.deadline == 0 {
+				r.deadline = 1 // 0 means none
+			}
 		}
 		if weigher != nil {
 			r.weight = weigher.Weight(slot, s.hash(slot))
@@ -149,13 +152,26 @@ func (c *Cache[K, V]) shardRecords(i int) []record[K, V] {
 	return list
 }
 
-// wall turns a deadline into Unix nanoseconds.
-func (c *Cache[K, V]) wall(deadline int64) int64 {
-	at := c.start.Round(0).UnixNano() + deadline
-	if at < deadline {
-		return 1<<63 - 1
+// clock returns the time in Unix nanoseconds and, as deadlines have it, since
+// the cache was made. The wall clock may have been set since then.
+func (c *Cache[K, V]) clock() (wall, now int64) {
+	if c.opts.Now != nil {
+		t := c.opts.Now()
+		return t.UnixNano(), int64(t.Sub(c.start))
 	}
-	return at
+	return time.Now().UnixNano(), int64(time.Since(c.start))
+}
+
+// add is a+b, or what is nearest to it.
+func add(a, b int64) int64 {
+	switch sum := a + b; {
+	case a > 0 && b > 0 && sum < 0:
+		return math.MaxInt64
+	case a < 0 && b < 0 && sum >= 0:
+		return math.MinInt64
+	default:
+		return sum
+	}
 }
 
 // Load replaces the contents by the snapshot in r, which must hold nothing
@@ -168,11 +184,11 @@ func (c *Cache[K, V]) Load(r io.Reader, codec cache.Codec[K, V]) (n int, err err
 		return 0, fmt.Errorf("%s: load: %w", c.name, err)
 	}
 	c.Clear()
-	now := c.start.Round(0).UnixNano() + c.now()
+	wall, _ := c.clock()
 	for _, r := range records {
 		ttl := cache.Forever
 		if r.deadline != 0 {
-			if ttl = time.Duration(r.deadline - now); ttl <= 0 {
+			if ttl = time.Duration(add(r.deadline, -wall)); ttl <= 0 {
 				continue
 			}
 		}
