@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -349,7 +350,7 @@ func (fs *flights[K, V, S]) startAll(ctx context.Context, keys []K, timeout time
 			fs.close(l)
 		}()
 		defer recoverTo(&err)
-		values, err = call(ctx, rest)
+		values, err = call(ctx, slices.Clone(rest)) // the loader may sort them
 	}()
 	return all, mine, nil
 }

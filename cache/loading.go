@@ -222,7 +222,10 @@ func (l *Loading[K, V]) GetOrLoad(ctx context.Context, key K, load func(ctx cont
 // It loads nothing and counts as no use.
 func (l *Loading[K, V]) Peek(key K) (value V, ok bool) {
 	held, ok := l.fs.peek(key)
-	if !ok || held.Err() != nil || l.freshness(held) == ended {
+	if !ok || held.Err() != nil {
+		return value, false
+	}
+	if f := l.freshness(held); f != fresh && f != due {
 		return value, false
 	}
 	return held.Value, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -567,4 +568,37 @@ func TestLoadingOptions(t *testing.T) {
 		require.Panics(t, func() { newLoading(nil, &opts) }, "%+v", opts)
 	}
 	require.NotPanics(t, func() { newLoading(nil, &options{RefreshAfter: time.Minute}) })
+}
+
+// Peek tells nobody of a value whose lifetime is over, whether or not Get
+// serves it because loading it again has failed.
+func TestLoadingPeekIsNeverStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{value: 7}
+		l := newLoading(s.load, &cache.LoadingOptions[string, int]{TTL: time.Second, StaleFor: time.Hour, RetryMin: time.Minute})
+		wantValue(t, l, "a", 7)
+		s.set(0, errors.New("down"))
+		time.Sleep(2 * time.Second)
+		for range 3 {
+			got, ok := l.Peek("a")
+			require.False(t, ok, "Peek = %d", got)
+			wantValue(t, l, "a", 7)
+		}
+		s.wantCalls(t, 2)
+	})
+}
+
+// The largest StaleFor means for ever.
+func TestLoadingStaleForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{value: 7}
+		l := newLoading(s.load, &cache.LoadingOptions[string, int]{TTL: time.Second, StaleFor: math.MaxInt64})
+		wantValue(t, l, "a", 7)
+		s.set(0, errors.New("down"))
+		for range 10 {
+			time.Sleep(365 * 24 * time.Hour)
+			wantValue(t, l, "a", 7)
+		}
+		s.wantCalls(t, 11)
+	})
 }
