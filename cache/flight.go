@@ -150,8 +150,13 @@ func (fs *flights[K, V, S]) pending(key K) *change[S] {
 	return fs.busy[key].next
 }
 
+// checkKey panics, as a map does, if key is an interface that holds what cannot
+// be a key of a map. It is called before a lock is taken or a log written.
+func checkKey[K comparable](key K) { _ = map[K]struct{}(nil)[key] }
+
 // write makes a change that wins over the loads of key under way.
 func (fs *flights[K, V, S]) write(key K, ch change[S]) {
+	checkKey(key)
 	fs.mu.Lock()
 	fs.drop(key)
 	mine := fs.begin(key, &ch)
@@ -258,6 +263,7 @@ func (fs *flights[K, V, S]) join(key K, l *load) (f *flight[V], mine bool) {
 // unsettled: what that holds may be what the change is about to remove, and
 // those who join the flight may come after the change.
 func (fs *flights[K, V, S]) start(ctx context.Context, key K, timeout time.Duration, before func(settled bool) (V, error, bool), call func(context.Context) (V, error)) (f *flight[V], mine bool, err error) {
+	checkKey(key)
 	fs.mu.Lock()
 	if fs.closed {
 		fs.mu.Unlock()

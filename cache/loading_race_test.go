@@ -289,3 +289,48 @@ func TestLoadingConcurrentSafeInvalidation(t *testing.T) {
 	require.NoError(t, l.Close(t.Context()))
 	require.NoError(t, l.CheckIdle())
 }
+
+// A key that no map takes is the caller's mistake and must cost nobody else
+// anything: neither a lock that stays held nor a record that no replay gets by.
+func TestUnhashableKeysHoldNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := func(context.Context, any) (int, error) { return 1, nil }
+		l := cache.NewLoading(lru.New[any, cache.Loaded[int]](10, nil), one, nil)
+		log := &cache.MemoryLog[any, int]{}
+		w, err := cache.OpenWriteBehind(t.Context(), lru.New[any, int](10, nil), log, anyStore{}, nil)
+		require.NoError(t, err)
+		bad := any([]int{1})
+		for name, call := range map[string]func(){
+			"Get":                func() { l.Get(t.Context(), bad) },
+			"Peek":               func() { l.Peek(bad) },
+			"GetAll":             func() { l.GetAll(t.Context(), []any{1, bad}) },
+			"Refresh":            func() { l.Refresh(t.Context(), bad) },
+			"Put":                func() { l.Put(bad, 1) },
+			"Delete":             func() { l.Delete(bad) },
+			"WriteBehind.Get":    func() { w.Get(t.Context(), bad) },
+			"WriteBehind.Peek":   func() { w.Peek(bad) },
+			"WriteBehind.Put":    func() { w.Put(t.Context(), bad, 1) },
+			"WriteBehind.Delete": func() { w.Delete(t.Context(), bad) },
+			"WriteBehind.Write":  func() { w.Write(t.Context(), cache.Mutation[any, int]{Key: 1}, cache.Mutation[any, int]{Key: bad}) },
+		} {
+			require.Panics(t, call, name)
+			require.Zero(t, log.Len(), name)
+			l.Put(1, 1)
+			l.Delete(1)
+			got, err := l.Get(t.Context(), 1)
+			require.NoError(t, err)
+			require.Equal(t, 1, got)
+		}
+		require.NoError(t, w.Put(t.Context(), 2, 2))
+		require.NoError(t, w.Close(t.Context()))
+		require.NoError(t, w.CheckIdle())
+		require.NoError(t, l.CheckIdle())
+	})
+}
+
+type anyStore struct{}
+
+func (anyStore) Get(context.Context, any) (int, time.Time, bool, error) {
+	return 0, time.Time{}, false, nil
+}
+func (anyStore) Apply(context.Context, []cache.Mutation[any, int]) error { return nil }
