@@ -65,8 +65,8 @@
 //     when its own context ends; the load is cancelled when all have left.
 //  7. A value stored, or a key deleted, wins over a load that began before. A
 //     Get that begins after Delete has returned sees no older result.
-//  8. A panic of the loader is an error to those who wait, and leaves nothing
-//     behind.
+//  8. A panic of the loader, or of a callback during a load, is an error to
+//     those who wait, and leaves nothing behind.
 //
 // Of a WriteBehind:
 //

@@ -5,23 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// A PanicError is what every waiter gets when a loader panics. The panic does
-// not go on in the goroutine of the load, where nothing could recover it and
-// one bad key would end the process, nor in each waiter, which did not call
-// the loader.
+// A PanicError is what every waiter gets when a loader panics, or a function
+// that is called with what it loaded: Lifetime, IsNegative, and Cost and
+// OnRemoval of the cache. The panic does not go on in the goroutine of the
+// load, where nothing could recover it and one bad key would end the process,
+// nor in each waiter, which did not call the loader.
 type PanicError struct {
 	Value any    // of the panic
-	Stack []byte // of the loader
+	Stack []byte // of the goroutine of the load
 }
 
 // Error returns the value and the stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("cache: the loader panicked: %v\n\n%s", e.Value, e.Stack)
+	return fmt.Sprintf("cache: panic during a load: %v\n\n%s", e.Value, e.Stack)
 }
 
 // Unwrap returns the value of the panic if it is an error.
@@ -30,7 +32,7 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-var errGoexit = errors.New("cache: the loader called runtime.Goexit")
+var errGoexit = errors.New("cache: runtime.Goexit was called during a load")
 
 // A change is what is to happen to one key of a cache: a value stored, or, if
 // put is false, the key deleted.
@@ -149,8 +151,13 @@ func (fs *flights[K, V, S]) pending(key K) *change[S] {
 	return fs.busy[key].next
 }
 
+// checkKey panics, as a map does, if key is an interface that holds what cannot
+// be a key of a map. It is called before a lock is taken or a log written.
+func checkKey[K comparable](key K) { _ = map[K]struct{}(nil)[key] }
+
 // write makes a change that wins over the loads of key under way.
 func (fs *flights[K, V, S]) write(key K, ch change[S]) {
+	checkKey(key)
 	fs.mu.Lock()
 	fs.drop(key)
 	mine := fs.begin(key, &ch)
@@ -257,6 +264,7 @@ func (fs *flights[K, V, S]) join(key K, l *load) (f *flight[V], mine bool) {
 // unsettled: what that holds may be what the change is about to remove, and
 // those who join the flight may come after the change.
 func (fs *flights[K, V, S]) start(ctx context.Context, key K, timeout time.Duration, before func(settled bool) (V, error, bool), call func(context.Context) (V, error)) (f *flight[V], mine bool, err error) {
+	checkKey(key)
 	fs.mu.Lock()
 	if fs.closed {
 		fs.mu.Unlock()
@@ -280,10 +288,8 @@ func (fs *flights[K, V, S]) start(ctx context.Context, key K, timeout time.Durat
 	go func() {
 		var value V
 		err := errGoexit
-		defer func() {
-			fs.land(key, f, value, err, true)
-			fs.close(l)
-		}()
+		defer fs.close(l)
+		defer func() { fs.land(key, f, value, err, true) }()
 		defer recoverTo(&err)
 		value, err = call(ctx)
 	}()
@@ -337,24 +343,35 @@ func (fs *flights[K, V, S]) startAll(ctx context.Context, keys []K, timeout time
 	go func() {
 		var values map[K]V
 		err := errGoexit
-		defer func() {
-			for i, key := range rest {
-				value, ok := values[key]
-				if err == nil && !ok {
-					fs.land(key, group[i], value, absent, true)
-				} else {
-					fs.land(key, group[i], value, err, true)
-				}
-			}
-			fs.close(l)
-		}()
+		defer fs.close(l)
+		defer fs.landAll(rest, group, &values, &err, absent)
 		defer recoverTo(&err)
-		values, err = call(ctx, rest)
+		values, err = call(ctx, slices.Clone(rest)) // the loader may sort them
 	}()
 	return all, mine, nil
 }
 
-// recoverTo is deferred around a loader.
+// landAll lands the flights of a load of several keys.
+func (fs *flights[K, V, S]) landAll(keys []K, group []*flight[V], values *map[K]V, err *error, absent error) {
+	i := 0
+	defer func() {
+		// Only here before the end if landing called runtime.Goexit.
+		if i < len(keys) {
+			fs.landAll(keys[i+1:], group[i+1:], values, err, absent)
+		}
+	}()
+	for ; i < len(keys); i++ {
+		value, ok := (*values)[keys[i]]
+		if *err == nil && !ok {
+			fs.land(keys[i], group[i], value, absent, true)
+		} else {
+			fs.land(keys[i], group[i], value, *err, true)
+		}
+	}
+}
+
+// recoverTo is deferred around a loader, and around what is done with its
+// result.
 func recoverTo(err *error) {
 	if r := recover(); r != nil {
 		*err = &PanicError{Value: r, Stack: debug.Stack()}
@@ -391,22 +408,36 @@ func (fs *flights[K, V, S]) close(l *load) {
 }
 
 // land ends a flight: it stores the outcome if there is one to store, and
-// then lets the waiters go.
+// then lets the waiters go, also if a callback panics.
 func (fs *flights[K, V, S]) land(key K, f *flight[V], value V, err error, store bool) {
 	f.value, f.err = value, err
-	fs.mu.Lock()
-	store = store && !f.dropped && !f.yields
-	fs.mu.Unlock()
+	defer fs.landed(key, f)
 	if store {
-		if ch := fs.outcome(key, value, err); ch != nil {
-			fs.mu.Lock()
-			mine := !f.dropped && fs.begin(key, ch)
-			fs.mu.Unlock()
-			if mine {
-				fs.settle(key, ch)
-			}
+		defer recoverTo(&f.err)
+		fs.store(key, f)
+	}
+}
+
+// store makes the change that the end of a flight asks for, if any.
+func (fs *flights[K, V, S]) store(key K, f *flight[V]) {
+	fs.mu.Lock()
+	store := !f.dropped && !f.yields
+	fs.mu.Unlock()
+	if !store {
+		return
+	}
+	if ch := fs.outcome(key, f.value, f.err); ch != nil {
+		fs.mu.Lock()
+		mine := !f.dropped && fs.begin(key, ch)
+		fs.mu.Unlock()
+		if mine {
+			fs.settle(key, ch)
 		}
 	}
+}
+
+// landed takes a flight out of the air.
+func (fs *flights[K, V, S]) landed(key K, f *flight[V]) {
 	fs.mu.Lock()
 	if fs.inAir[key] == f {
 		delete(fs.inAir, key)

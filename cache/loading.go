@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"bytes"
 	"context"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -16,8 +18,11 @@ var ErrNotFound = errors.New("cache: not found")
 // knowledge that there is none. Options.Cost and Options.OnRemoval of that
 // cache see it.
 //
-// A Loaded that comes from a snapshot is a value without refresh or stale
-// time: it is served until its lifetime in the cache is over.
+// A Loaded that comes from a snapshot has no refresh or stale time: it is
+// served until its lifetime in the cache is over. Encoding/gob, which snapshots
+// use unless they are given a codec, keeps the knowledge that there is no value
+// and the text of its error, which wraps ErrNotFound afterwards. A codec of
+// one's own has to refuse a Loaded with an Err, or to use gob for it.
 type Loaded[V any] struct {
 	Value V
 	state *loadedState // nil for a value that does not age
@@ -30,6 +35,49 @@ func (l Loaded[V]) Err() error {
 	}
 	return l.state.err
 }
+
+// A loadedGob is what gob sees of a Loaded.
+type loadedGob[V any] struct {
+	Value   V
+	Missing bool
+	Text    string // of the error; empty for that of ErrNotFound
+}
+
+// GobEncode implements [encoding/gob.GobEncoder].
+func (l Loaded[V]) GobEncode() ([]byte, error) {
+	g := loadedGob[V]{Value: l.Value}
+	if err := l.Err(); err != nil {
+		g.Missing = true
+		if err != ErrNotFound {
+			g.Text = err.Error()
+		}
+	}
+	var b bytes.Buffer
+	err := gob.NewEncoder(&b).Encode(&g)
+	return b.Bytes(), err
+}
+
+// GobDecode implements [encoding/gob.GobDecoder].
+func (l *Loaded[V]) GobDecode(data []byte) error {
+	var g loadedGob[V]
+	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&g); err != nil {
+		return err
+	}
+	*l = Loaded[V]{Value: g.Value}
+	if g.Missing {
+		l.state = &loadedState{err: ErrNotFound}
+		if g.Text != "" {
+			l.state.err = savedError(g.Text)
+		}
+	}
+	return nil
+}
+
+// A savedError is an error that meant that there is no value, from a snapshot.
+type savedError string
+
+func (e savedError) Error() string { return string(e) }
+func (e savedError) Unwrap() error { return ErrNotFound }
 
 // A loadedState holds times since the Loading was made. The last two fields
 // change without the entry being stored again.
@@ -222,7 +270,10 @@ func (l *Loading[K, V]) GetOrLoad(ctx context.Context, key K, load func(ctx cont
 // It loads nothing and counts as no use.
 func (l *Loading[K, V]) Peek(key K) (value V, ok bool) {
 	held, ok := l.fs.peek(key)
-	if !ok || held.Err() != nil || l.freshness(held) == ended {
+	if !ok || held.Err() != nil {
+		return value, false
+	}
+	if f := l.freshness(held); f != fresh && f != due {
 		return value, false
 	}
 	return held.Value, true

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ashlar-go/ashlar/cache"
+	"github.com/ashlar-go/ashlar/lru"
 )
 
 // A table is a source with a loader for many keys.
@@ -210,4 +211,25 @@ func TestGetAllInvalidated(t *testing.T) {
 		_, ok := l.Peek("b")
 		require.False(t, ok)
 	})
+}
+
+// The keys that LoadAll gets are its own: it may sort them for its query.
+func TestGetAllWithALoaderThatSorts(t *testing.T) {
+	l := cache.NewLoading(lru.New[string, cache.Loaded[int]](100, nil), nil, &cache.LoadingOptions[string, int]{
+		LoadAll: func(_ context.Context, keys []string) (map[string]int, error) {
+			slices.Sort(keys)
+			found := map[string]int{}
+			for _, key := range keys {
+				found[key] = int(key[0])
+			}
+			clear(keys)
+			return found, nil
+		},
+	})
+	for range 2 {
+		got, err := l.GetAll(t.Context(), []string{"c", "b", "a"})
+		require.NoError(t, err)
+		require.Equal(t, map[string]int{"a": 'a', "b": 'b', "c": 'c'}, got)
+	}
+	require.NoError(t, l.CheckIdle())
 }

@@ -39,7 +39,7 @@ func (l *Loading[K, V]) freshness(held Loaded[V]) freshness {
 	now := l.now()
 	waiting := now < time.Duration(s.retry.Load())
 	switch {
-	case s.ends != 0 && now >= s.ends+l.opts.StaleFor:
+	case s.ends != 0 && now-s.ends >= l.opts.StaleFor:
 		return gone
 	case s.ends != 0 && now >= s.ends && waiting:
 		return paused
@@ -160,9 +160,11 @@ func (l *Loading[K, V]) entry(value V, ttl, refresh time.Duration) *change[Loade
 	if refresh > 0 && (ttl <= 0 || refresh < ttl) {
 		state.refresh = now + refresh
 	}
-	if ttl > 0 && ttl < math.MaxInt64-l.opts.StaleFor-now {
+	if ttl > 0 && ttl < math.MaxInt64-now {
 		state.ends = now + ttl
-		ch.ttl = ttl + l.opts.StaleFor
+		if ch.ttl = Forever; ttl < math.MaxInt64-l.opts.StaleFor {
+			ch.ttl = ttl + l.opts.StaleFor
+		}
 	}
 	ch.value.state = state
 	return ch

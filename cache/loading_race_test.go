@@ -2,7 +2,10 @@ package cache_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -288,4 +291,121 @@ func TestLoadingConcurrentSafeInvalidation(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, l.Close(t.Context()))
 	require.NoError(t, l.CheckIdle())
+}
+
+// A key that no map takes is the caller's mistake and must cost nobody else
+// anything: neither a lock that stays held nor a record that no replay gets by.
+func TestUnhashableKeysHoldNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := func(context.Context, any) (int, error) { return 1, nil }
+		l := cache.NewLoading(lru.New[any, cache.Loaded[int]](10, nil), one, nil)
+		log := &cache.MemoryLog[any, int]{}
+		w, err := cache.OpenWriteBehind(t.Context(), lru.New[any, int](10, nil), log, anyStore{}, nil)
+		require.NoError(t, err)
+		bad := any([]int{1})
+		for name, call := range map[string]func(){
+			"Get":                func() { l.Get(t.Context(), bad) },
+			"Peek":               func() { l.Peek(bad) },
+			"GetAll":             func() { l.GetAll(t.Context(), []any{1, bad}) },
+			"Refresh":            func() { l.Refresh(t.Context(), bad) },
+			"Put":                func() { l.Put(bad, 1) },
+			"Delete":             func() { l.Delete(bad) },
+			"WriteBehind.Get":    func() { w.Get(t.Context(), bad) },
+			"WriteBehind.Peek":   func() { w.Peek(bad) },
+			"WriteBehind.Put":    func() { w.Put(t.Context(), bad, 1) },
+			"WriteBehind.Delete": func() { w.Delete(t.Context(), bad) },
+			"WriteBehind.Write":  func() { w.Write(t.Context(), cache.Mutation[any, int]{Key: 1}, cache.Mutation[any, int]{Key: bad}) },
+		} {
+			require.Panics(t, call, name)
+			require.Zero(t, log.Len(), name)
+			l.Put(1, 1)
+			l.Delete(1)
+			got, err := l.Get(t.Context(), 1)
+			require.NoError(t, err)
+			require.Equal(t, 1, got)
+		}
+		require.NoError(t, w.Put(t.Context(), 2, 2))
+		require.NoError(t, w.Close(t.Context()))
+		require.NoError(t, w.CheckIdle())
+		require.NoError(t, l.CheckIdle())
+	})
+}
+
+type anyStore struct{}
+
+func (anyStore) Get(context.Context, any) (int, time.Time, bool, error) {
+	return 0, time.Time{}, false, nil
+}
+func (anyStore) Apply(context.Context, []cache.Mutation[any, int]) error { return nil }
+
+// What panics, or ends its goroutine, while a loaded value is being stored is
+// an error to those who wait, as if the loader had: there is nobody else to
+// tell, and nothing is left behind.
+func TestLoadingCallbacksThatPanic(t *testing.T) {
+	for _, bad := range []string{"Lifetime", "IsNegative", "Cost", "OnRemoval"} {
+		for _, exit := range []bool{false, true} {
+			for _, bulk := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/exit=%v/bulk=%v", bad, exit, bulk), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { testCallbackThatPanics(t, bad, exit, bulk) })
+				})
+			}
+		}
+	}
+}
+
+func testCallbackThatPanics(t *testing.T, bad string, exit, bulk bool) {
+	angry := true
+	fail := func(callback string) {
+		switch {
+		case callback != bad || !angry:
+		case exit:
+			runtime.Goexit()
+		default:
+			panic(callback)
+		}
+	}
+	store := lru.New(1, &lru.Options[string, cache.Loaded[int]]{
+		Cost:      func(string, cache.Loaded[int]) int64 { fail("Cost"); return 1 },
+		OnRemoval: func(string, cache.Loaded[int], cache.Reason) { fail("OnRemoval") },
+	})
+	unknown := errors.New("unknown")
+	load := func(_ context.Context, key string) (int, error) {
+		if key == "unknown" {
+			return 0, unknown
+		}
+		return 7, nil
+	}
+	l := cache.NewLoading(store, load, &cache.LoadingOptions[string, int]{
+		Lifetime:   func(string, int) time.Duration { fail("Lifetime"); return time.Hour },
+		IsNegative: func(err error) bool { fail("IsNegative"); return err == unknown },
+		LoadAll: func(_ context.Context, keys []string) (map[string]int, error) {
+			found := map[string]int{}
+			for _, key := range keys {
+				found[key] = 7
+			}
+			return found, nil
+		},
+	})
+	first := "a"
+	if bad == "IsNegative" {
+		first = "unknown" // that is the callback's only call
+	}
+	for _, key := range []string{first, "b", "c"} {
+		var err error
+		if bulk && first == "a" {
+			_, err = l.GetAll(t.Context(), []string{key, key + "1", key + "2"})
+		} else {
+			_, err = l.Get(t.Context(), key)
+		}
+		if panicked, ok := errors.AsType[*cache.PanicError](err); ok && panicked.Value != bad {
+			t.Errorf("Get(%q): the panic is %v, want %s", key, panicked.Value, bad)
+		} else if !ok && !exit && key == "unknown" {
+			t.Errorf("Get(%q): %v, want a PanicError", key, err)
+		}
+	}
+	synctest.Wait()
+	require.NoError(t, l.CheckIdle())
+	angry = false
+	wantValue(t, l, "a", 7)
+	require.NoError(t, l.Close(t.Context()))
 }

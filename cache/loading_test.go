@@ -1,9 +1,11 @@
 package cache_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -567,4 +569,92 @@ func TestLoadingOptions(t *testing.T) {
 		require.Panics(t, func() { newLoading(nil, &opts) }, "%+v", opts)
 	}
 	require.NotPanics(t, func() { newLoading(nil, &options{RefreshAfter: time.Minute}) })
+}
+
+// Peek tells nobody of a value whose lifetime is over, whether or not Get
+// serves it because loading it again has failed.
+func TestLoadingPeekIsNeverStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{value: 7}
+		l := newLoading(s.load, &cache.LoadingOptions[string, int]{TTL: time.Second, StaleFor: time.Hour, RetryMin: time.Minute})
+		wantValue(t, l, "a", 7)
+		s.set(0, errors.New("down"))
+		time.Sleep(2 * time.Second)
+		for range 3 {
+			got, ok := l.Peek("a")
+			require.False(t, ok, "Peek = %d", got)
+			wantValue(t, l, "a", 7)
+		}
+		s.wantCalls(t, 2)
+	})
+}
+
+// The largest StaleFor means for ever.
+func TestLoadingStaleForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{value: 7}
+		l := newLoading(s.load, &cache.LoadingOptions[string, int]{TTL: time.Second, StaleFor: math.MaxInt64})
+		wantValue(t, l, "a", 7)
+		s.set(0, errors.New("down"))
+		for range 10 {
+			time.Sleep(365 * 24 * time.Hour)
+			wantValue(t, l, "a", 7)
+		}
+		s.wantCalls(t, 11)
+	})
+}
+
+// A snapshot of the cache under a Loading keeps what is known to be missing
+// apart from values.
+func TestLoadingSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := errors.New("gone")
+		calls := 0
+		load := func(_ context.Context, key string) (*int, error) {
+			calls++
+			switch key {
+			case "missing":
+				return nil, cache.ErrNotFound
+			case "wrapped":
+				return nil, fmt.Errorf("row 7: %w", cache.ErrNotFound)
+			case "gone":
+				return nil, gone
+			case "nil":
+				return nil, nil
+			}
+			return new(7), nil
+		}
+		opts := &cache.LoadingOptions[string, *int]{TTL: time.Hour, NegativeTTL: time.Hour, StaleFor: time.Hour, IsNegative: func(err error) bool { return err == gone }}
+		store := lru.New[string, cache.Loaded[*int]](10, nil)
+		l := cache.NewLoading(store, load, opts)
+		keys := []string{"missing", "wrapped", "gone", "nil", "there"}
+		for _, key := range keys {
+			l.Get(t.Context(), key)
+		}
+		var file bytes.Buffer
+		require.NoError(t, store.Save(&file, nil))
+
+		store = lru.New[string, cache.Loaded[*int]](10, nil)
+		n, err := store.Load(&file, nil)
+		require.NoError(t, err)
+		require.Equal(t, len(keys), n)
+		l = cache.NewLoading(store, load, opts)
+		for key, text := range map[string]string{"missing": "cache: not found", "wrapped": "row 7: cache: not found", "gone": "gone"} {
+			_, err := l.Get(t.Context(), key)
+			require.ErrorIs(t, err, cache.ErrNotFound)
+			require.EqualError(t, err, text)
+		}
+		value, err := l.Get(t.Context(), "nil")
+		require.NoError(t, err)
+		require.Nil(t, value)
+		value, err = l.Get(t.Context(), "there")
+		require.NoError(t, err)
+		require.Equal(t, 7, *value)
+		require.Equal(t, len(keys), calls)
+
+		// The knowledge ends when it would have.
+		time.Sleep(time.Hour)
+		_, err = l.Get(t.Context(), "gone")
+		require.Equal(t, gone, err)
+	})
 }

@@ -36,6 +36,9 @@ func (w *WriteBehind[K, V]) write(ctx context.Context, mutations ...Mutation[K, 
 	if n == 0 {
 		return nil
 	}
+	for i := range mutations {
+		checkKey(mutations[i].Key)
+	}
 	w.mu.Lock()
 	if err := w.reserve(ctx, n); err != nil {
 		w.mu.Unlock()
