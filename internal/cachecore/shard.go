@@ -51,7 +51,7 @@ type shard[K comparable, V any] struct {
 	limit     int64
 	seed      maphash.Seed
 
-	_ [64]byte // keeps the next shard's lock out of this one's cache lines
+	_ [72]byte // ends a cache line, and keeps the next shard's lock out of it
 }
 
 // A removal is a value on its way out, to be reported once the lock is gone.
