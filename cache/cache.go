@@ -69,7 +69,8 @@ type Options[K comparable, V any] struct {
 	Shards int
 
 	// Now is the clock of a simulation or a test. Nil means the monotonic
-	// clock of package time. It is only read for entries that expire.
+	// clock of package time. It is only read for entries that expire, and with
+	// a lock held: it must neither call the cache nor panic.
 	Now func() time.Time
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -560,4 +561,36 @@ func TestMemoryLog(t *testing.T) {
 	for _, err := range log.Replay(ctx) {
 		require.ErrorIs(t, err, context.Canceled)
 	}
+}
+
+// consuming is a store that strikes off what it has applied.
+type consuming struct {
+	*disk
+	fails int
+}
+
+func (c *consuming) Apply(ctx context.Context, batch []mutation) error {
+	var err error
+	if c.fails--; c.fails >= 0 {
+		err = errors.New("down")
+	} else {
+		err = c.disk.Apply(ctx, batch)
+	}
+	slices.Reverse(batch)
+	clear(batch)
+	return err
+}
+
+// A batch that is tried again is the same batch, whatever the store did to the
+// slice.
+func TestWriteBehindBatchIsTheStores(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &consuming{newDisk(t), 2}
+		w := open(t, 10, &cache.MemoryLog[string, int]{}, store, &cache.WriteBehindOptions{Delay: time.Second})
+		for i, key := range []string{"a", "b", "c"} {
+			require.NoError(t, w.Put(t.Context(), key, i))
+		}
+		require.NoError(t, w.Close(t.Context()))
+		require.Equal(t, map[string]int{"a": 0, "b": 1, "c": 2}, store.values())
+	})
 }

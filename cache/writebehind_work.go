@@ -263,10 +263,10 @@ func (w *WriteBehind[K, V]) take() []*pending[K, V] {
 // checkpoint. It fails only if ctx ends.
 func (w *WriteBehind[K, V]) apply(ctx context.Context, batch []*pending[K, V]) error {
 	mutations := make([]Mutation[K, V], len(batch))
-	for i, p := range batch {
-		mutations[i] = p.Mutation
-	}
 	for n := 0; ; n++ {
+		for i, p := range batch { // each time, since the store may sort them, or worse
+			mutations[i] = p.Mutation
+		}
 		err := w.store.Apply(ctx, mutations)
 		w.mu.Lock()
 		w.err = err

@@ -183,23 +183,66 @@ func (c *Cache[K, V]) Load(r io.Reader, codec cache.Codec[K, V]) (n int, err err
 	if err != nil {
 		return 0, fmt.Errorf("%s: load: %w", c.name, err)
 	}
+	records, costs := c.fitting(records)
 	c.Clear()
-	wall, _ := c.clock()
-	for _, r := range records {
-		ttl := cache.Forever
+	for i := range records {
+		r := &records[i]
+		hash := c.hashOf(r.key)
+		s := c.at(hash)
+		var out removals[K, V]
+		s.lock()
+		c.put(s, hash, r.key, r.value, costs[i], r.deadline, c.out(&out))
+		if weigher, ok := s.policy.(Weigher); ok {
+			if slot := s.find(hash, r.key); slot != 0 {
+				weigher.SetWeight(slot, hash, r.weight)
+			}
+		}
+		s.mu.Unlock()
+		out.report(c.opts.OnRemoval)
+	}
+	return c.Len(), nil
+}
+
+// fitting returns the last of records, as many as each shard has room for,
+// with their deadlines in the time of the cache, and what they cost. It leaves
+// nothing to the policy, which does not know yet what the entries are worth.
+func (c *Cache[K, V]) fitting(records []record[K, V]) ([]record[K, V], []int64) {
+	wall, now := c.clock()
+	limits, room := make([]int64, len(c.shards)), make([]int64, len(c.shards))
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.lock()
+		limits[i], room[i] = s.limit, s.limit
+		s.mu.Unlock()
+	}
+	costs := make([]int64, len(records))
+	first := len(records)
+	for i := len(records) - 1; i >= 0; i-- {
+		r := records[i]
 		if r.deadline != 0 {
-			if ttl = time.Duration(add(r.deadline, -wall)); ttl <= 0 {
+			left := add(r.deadline, -wall)
+			if left <= 0 {
+				continue
+			}
+			if r.deadline = add(now, left); r.deadline == 0 {
+				r.deadline = 1 // 0 means none
+			}
+		}
+		cost := int64(1)
+		if c.opts.Cost != nil {
+			cost = max(0, c.opts.Cost(r.key, r.value))
+		}
+		// What is too large for the shard is left to put, which rejects it.
+		if at := c.hashOf(r.key) >> 8 & c.mask; cost <= limits[at] {
+			if room[at] -= cost; room[at] < 0 {
+				room[at] = -1 // nor is there room for what comes before it
 				continue
 			}
 		}
-		c.PutTTL(r.key, r.value, ttl)
-		c.With(r.key, func(p Policy, slot uint32) {
-			if weigher, ok := p.(Weigher); ok {
-				weigher.SetWeight(slot, c.hashOf(r.key), r.weight)
-			}
-		})
+		first--
+		records[first], costs[first] = r, cost
 	}
-	return c.Len(), nil
+	return records[first:], costs[first:]
 }
 
 // A snapshotReader knows how far it has come.
