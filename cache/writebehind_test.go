@@ -194,6 +194,9 @@ func TestWriteBehindGroupCommit(t *testing.T) {
 					t.Errorf("Put: %v", err)
 				}
 			})
+			if i == 0 {
+				synctest.Wait() // its Append has begun
+			}
 		}
 		wg.Wait()
 		require.Equal(t, 2, log.appends, "the first, and all the others together")

@@ -12,10 +12,11 @@ import "math/bits"
 //
 // All that the table is told of a key is a mark, 32 bits of its hash. Its high
 // bits choose the home chunk, its low byte is the tag, and three bits between
-// them the class. Tag 0 means an empty place. An entry that finds its home
-// full goes to the next chunk with room, and every chunk that it passed counts
-// it in spilled, which has four bits for each class: a search goes on only
-// while one of its class did, and a removal leaves no tombstone.
+// them the class. Tag 0 means an empty place, and there is no tag 1, for the
+// sake of zeroBytes. An entry that finds its home full goes to the next chunk
+// with room, and every chunk that it passed counts it in spilled, which has
+// four bits for each class: a search goes on only while one of its class did,
+// and a removal leaves no tombstone.
 //
 // Invariants: an occupied place of chunk c at distance d behind its home is
 // counted, in its class, by each of the d chunks before c; spilled counts
@@ -63,8 +64,8 @@ func markOf(hash uint64) uint32 { return uint32(hash >> 32) }
 
 func tagOf(mark uint32) uint64 {
 	tag := uint64(mark & 0xff)
-	if tag == 0 {
-		tag = 1
+	if tag < 2 {
+		tag += 2
 	}
 	return tag
 }
@@ -76,8 +77,10 @@ func (t *table) home(mark uint32) int {
 }
 
 // zeroBytes has the high bit set in each byte of x that is 0. It may also set
-// it in a byte of 1 above a zero byte: the lowest bit set is always right, and
-// a search compares keys anyway.
+// it in a byte of 1 above a zero byte: the lowest bit set is always right. Of
+// others, when x is the difference from a tag, the place is taken: an empty
+// one differs by the tag, which is not 1. A search compares keys, a removal
+// slots.
 func zeroBytes(x uint64) uint64 { return (x - ones) &^ x & highs }
 
 func zeroBytes32(x uint32) uint32 {
@@ -115,14 +118,13 @@ func (t *table) remove(mark, slot uint32) {
 	for range len(t.chunks) {
 		c := &t.chunks[at]
 		for m := zeroBytes(c.low ^ tags); m != 0; m &= m - 1 {
-			// A byte above a match may look like one; the slot tells.
-			if at := bits.TrailingZeros64(m) & 56; c.slots[at>>3] == slot && uint8(c.low>>at) != 0 {
+			if at := bits.TrailingZeros64(m) & 56; c.slots[at>>3] == slot {
 				c.low &^= 0xff << at
 				return
 			}
 		}
 		for m := zeroBytes32(c.high ^ uint32(tags)); m != 0; m &= m - 1 {
-			if at := bits.TrailingZeros32(m) & 24; c.slots[8+at>>3] == slot && uint8(c.high>>at) != 0 {
+			if at := bits.TrailingZeros32(m) & 24; c.slots[8+at>>3] == slot {
 				c.high &^= 0xff << at
 				return
 			}
