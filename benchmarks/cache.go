@@ -147,6 +147,9 @@ func loadingTimes(s *harness.Session) {
 	} {
 		for _, g := range []int{2, 16} {
 			spec := harness.Spec{Group: "Loading", Name: fmt.Sprintf("%s, %d goroutines", w.name, g), Unit: harness.CPUTime}
+			if w.keys == large {
+				spec.Note = "our loads have a goroutine and a context each, so that a caller may leave and the others keep their load; those of the peers run in the first caller, and end with it"
+			}
 			if s.Want(spec) {
 				samples := w.scaled(s).interleave(s.Rounds(), s.Pick(1<<20, 1<<17, 1<<9), makers, []int{g})
 				s.Emit(spec, s.Rounds(), harness.Timings(samples[g]))
