@@ -161,7 +161,7 @@ func (c *client) delete(keys ...[]byte) bool {
 
 func (c *client) optional(v value, ok bool) {
 	if ok {
-		c.bulk(v.data)
+		c.value(v.data)
 	} else {
 		c.null()
 	}
@@ -249,13 +249,18 @@ func cmdDel(c *client, args [][]byte) {
 	keys := args[1:]
 	defer c.server.keys.lock(keys...)()
 	var there [][]byte
+	seen := make(map[string]bool, len(keys))
 	for _, key := range keys {
+		if seen[string(key)] {
+			continue
+		}
+		seen[string(key)] = true
 		_, ok, err := c.server.keys.peek(c.ctx(), key)
 		if err != nil {
 			c.storage(err)
 			return
 		}
-		if ok && !slices.ContainsFunc(there, func(k []byte) bool { return string(k) == string(key) }) {
+		if ok {
 			there = append(there, key)
 		}
 	}
@@ -323,7 +328,7 @@ func cmdGetRange(c *client, args [][]byte) {
 		c.bulk(nil)
 		return
 	}
-	c.bulk(v.data[start : end+1])
+	c.value(v.data[start : end+1])
 }
 
 func cmdSetRange(c *client, args [][]byte) {
@@ -345,7 +350,7 @@ func cmdSetRange(c *client, args [][]byte) {
 		c.int(int64(len(v.data)))
 		return
 	}
-	if offset+int64(len(args[3])) > c.server.limits.command {
+	if offset > c.server.limits.command-int64(len(args[3])) {
 		c.error(errRange)
 		return
 	}

@@ -40,7 +40,8 @@ func cmdSelect(c *client, args [][]byte) {
 }
 
 func cmdReset(c *client, _ [][]byte) {
-	c.version, c.name, c.noTouch = 2, "", false
+	c.version, c.noTouch = 2, false
+	c.setName("")
 	c.authed = c.server.password == ""
 	c.status("RESET")
 }
@@ -111,7 +112,7 @@ func cmdHello(c *client, args [][]byte) {
 		return
 	}
 	if named {
-		c.name = name
+		c.setName(name)
 	}
 	c.version = int(version)
 	c.pairs(7)
@@ -129,6 +130,13 @@ func cmdHello(c *client, args [][]byte) {
 	c.text("master")
 	c.text("modules")
 	c.array(0)
+}
+
+// setName sets the name, which CLIENT LIST of others reads.
+func (c *client) setName(name string) {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	c.name = name
 }
 
 func validName(name string) bool {
@@ -159,9 +167,7 @@ func cmdClient(c *client, args [][]byte) {
 			c.error("ERR Client names cannot contain spaces, newlines or special characters.")
 			return
 		}
-		c.server.mu.Lock()
-		c.name = string(args[2])
-		c.server.mu.Unlock()
+		c.setName(string(args[2]))
 		c.ok()
 	case "SETINFO":
 		switch strings.ToLower(string(args[2])) {

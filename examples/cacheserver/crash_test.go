@@ -185,6 +185,58 @@ func TestFailingStore(t *testing.T) {
 	require.ErrorIs(t, c.Get(t.Context(), "k1").Err(), redis.Nil)
 }
 
+// What was flushed stays away: the log holds it no longer, also not in the
+// segment that was being written.
+func TestFlushedKeysStayAwayOverARestart(t *testing.T) {
+	dir := t.TempDir()
+	s, err := New(t.Context(), testConfig(dir))
+	require.NoError(t, err)
+	c := dial(t, s, 3)
+	for round := range 3 {
+		for i := range 100 {
+			require.NoError(t, c.Set(t.Context(), fmt.Sprint("k", i), round, 0).Err())
+		}
+		require.NoError(t, c.FlushAll(t.Context()).Err())
+		require.NoError(t, c.FlushAll(t.Context()).Err(), "with nothing to flush")
+	}
+	require.NoError(t, c.Set(t.Context(), "after", "kept", 0).Err())
+	for record, err := range s.server.keys.log.Replay(t.Context()) {
+		require.NoError(t, err)
+		require.Equal(t, "after", record.Key)
+	}
+	require.NoError(t, s.Close())
+	s = start(t, testConfig(dir))
+	c = dial(t, s, 3)
+	require.Equal(t, "kept", c.Get(t.Context(), "after").Val())
+	for i := range 100 {
+		require.ErrorIs(t, c.Get(t.Context(), fmt.Sprint("k", i)).Err(), redis.Nil)
+	}
+}
+
+// A segment that is gone from the middle is damage, not an end.
+func TestMissingSegmentOfTheLog(t *testing.T) {
+	dir := t.TempDir()
+	l := openLog(t, dir)
+	for from := 1; from < 10; from += 3 {
+		appendKeys(t, l, from, from+3)
+		require.NoError(t, l.rotate())
+	}
+	require.NoError(t, l.close())
+	require.NoError(t, os.Remove(filepath.Join(dir, "log", segmentName(4))))
+	l = openLog(t, dir)
+	defer l.close()
+	var records int
+	var last error
+	for _, err := range l.Replay(t.Context()) {
+		records++
+		last = err
+	}
+	require.Equal(t, 4, records, "three and the error")
+	var corrupt *CorruptError
+	require.ErrorAs(t, last, &corrupt)
+	require.Contains(t, corrupt.File, segmentName(7))
+}
+
 // The store keeps the newest value of each key over a restart and gives the
 // room of old ones back.
 func TestStoreCompacts(t *testing.T) {

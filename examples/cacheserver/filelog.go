@@ -180,12 +180,19 @@ func (l *fileLog) Append(_ context.Context, mutations []mutation) (last uint64, 
 // last checkpoint, which does no harm.
 func (l *fileLog) Replay(context.Context) iter.Seq2[cache.Record[string, value], error] {
 	return func(yield func(cache.Record[string, value], error) bool) {
+		next := l.segments[0]
 		for i, first := range l.segments {
-			more, err := l.replaySegment(first, i < len(l.segments)-1, yield)
+			var err error
+			if first != next {
+				err = &CorruptError{File: filepath.Join(l.dir, segmentName(first)), What: fmt.Sprintf("begins with record %d where %d belongs: a file is missing", first, next)}
+			} else {
+				next, err = l.replaySegment(first, i < len(l.segments)-1, yield)
+			}
+			if err == errStopped {
+				return
+			}
 			if err != nil {
 				yield(cache.Record[string, value]{}, err)
-			}
-			if err != nil || !more {
 				return
 			}
 		}
@@ -194,27 +201,25 @@ func (l *fileLog) Replay(context.Context) iter.Seq2[cache.Record[string, value],
 
 var errStopped = fmt.Errorf("stopped")
 
-func (l *fileLog) replaySegment(first uint64, sealed bool, yield func(cache.Record[string, value], error) bool) (more bool, err error) {
+// replaySegment returns the number of the record that comes after the segment.
+func (l *fileLog) replaySegment(first uint64, sealed bool, yield func(cache.Record[string, value], error) bool) (next uint64, err error) {
 	f, err := os.Open(filepath.Join(l.dir, segmentName(first)))
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer f.Close()
-	expect := first
+	next = first
 	_, err = scanFrames(f, sealed, func(seq uint64, m mutation, offset, _ int64) error {
-		if seq != expect {
-			return &CorruptError{File: f.Name(), Offset: offset, What: fmt.Sprintf("record %d where %d belongs", seq, expect)}
+		if seq != next {
+			return &CorruptError{File: f.Name(), Offset: offset, What: fmt.Sprintf("record %d where %d belongs", seq, next)}
 		}
-		expect++
+		next++
 		if !yield(cache.Record[string, value]{Seq: seq, Mutation: m}, nil) {
 			return errStopped
 		}
 		return nil
 	})
-	if err == errStopped {
-		return false, nil
-	}
-	return err == nil, err
+	return next, err
 }
 
 // Checkpoint removes the segments that the store needs no longer.
@@ -232,6 +237,29 @@ func (l *fileLog) Checkpoint(_ context.Context, seq uint64) error {
 		}
 	}
 	return nil
+}
+
+// clear forgets everything, which the store has to have, so that no Replay
+// ever yields it again.
+func (l *fileLog) clear() error {
+	l.mu.Lock()
+	if l.broken != nil {
+		defer l.mu.Unlock()
+		return l.broken
+	}
+	var err error
+	if l.size > 0 {
+		err = l.rotate()
+	}
+	last := l.next - 1
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := l.Checkpoint(context.Background(), last); err != nil {
+		return err
+	}
+	return syncDir(l.dir)
 }
 
 func (l *fileLog) syncEverySecond() {

@@ -88,6 +88,9 @@ func newKeyspace(policy string, entries, bytes int) (*keyspace, error) {
 	return k, nil
 }
 
+// maxEntries is what any policy can be asked to hold.
+const maxEntries = 1 << 30
+
 // make returns an empty cache with that policy.
 func (k *keyspace) make(policy string) (policyCache, error) {
 	opts := &cache.Options[string, value]{OnRemoval: func(_ string, _ value, reason cache.Reason) { k.removals[reason].Add(1) }}
@@ -95,6 +98,8 @@ func (k *keyspace) make(policy string) (policyCache, error) {
 	if capacity == 0 {
 		capacity = k.bytes
 		opts.Cost = cost
+	} else if capacity > maxEntries {
+		return nil, fmt.Errorf("%d entries are more than %d", capacity, maxEntries)
 	}
 	switch policy {
 	case "lru":
@@ -154,6 +159,24 @@ func (k *keyspace) close(ctx context.Context) error {
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *keyspace) flush(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := k.behind.Flush(ctx); err != nil {
+		return firstError(k.behind.Err(), err)
+	}
+	return nil
+}
+
+func firstErrorOf(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
 			return err
 		}
 	}
@@ -282,15 +305,25 @@ func (k *keyspace) stats() cache.Stats {
 	return k.past.Sub(cache.Stats{}.Sub(k.cache().Stats()))
 }
 
-// clear empties the cache and what lies behind it.
+// clear empties the cache and what lies behind it. The log goes first, since
+// the next start would bring back what it holds; until the store is cleared as
+// well, in one step, a crash loses nothing.
+//
+// A store that takes nothing ends it before everybody has to wait.
 func (k *keyspace) clear(ctx context.Context) error {
+	if k.behind != nil {
+		if err := k.flush(ctx, 10*time.Second); err != nil {
+			return err
+		}
+	}
 	k.world.Lock()
 	defer k.world.Unlock()
 	if k.behind != nil {
-		if err := k.behind.Flush(ctx); err != nil {
-			return err
-		}
-		if err := k.store.clear(); err != nil {
+		if err := firstErrorOf(
+			func() error { return k.flush(ctx, time.Second) }, // what came in meanwhile
+			k.log.clear,
+			k.store.clear,
+		); err != nil {
 			return err
 		}
 	}

@@ -222,7 +222,7 @@ func (s *System) runLine(line string) (string, error) {
 	in := bufio.NewReaderSize(strings.NewReader(strings.ReplaceAll(line, "\n", " ")+"\n"), 64<<10)
 	c := &client{server: s.server, conn: ours, authed: true, since: time.Now()}
 	c.reader = reader{in: in, limits: &s.server.limits, flood: flood}
-	c.writer = writer{out: bufio.NewWriter(&out), version: 2}
+	c.writer = writer{out: &outbox{to: &out}, version: 2}
 	args, err := c.reader.inline()
 	if err != nil {
 		return "", err

@@ -21,6 +21,9 @@ type limits struct {
 // A command above largeCommand bytes is counted against limits.inFlight.
 const largeCommand = 64 << 10
 
+// argument is what each argument takes beside its bytes.
+const argument = 32
+
 // A protocolError is answered and ends the connection.
 type protocolError string
 
@@ -46,6 +49,9 @@ func (r *reader) next() ([][]byte, error) {
 	r.release()
 	if cap(r.buf) > largeCommand {
 		r.buf = nil
+	}
+	if cap(r.ends) > largeCommand/argument {
+		r.ends, r.args = nil, nil
 	}
 	r.buf, r.ends, r.args = r.buf[:0], r.ends[:0], r.args[:0]
 	first, err := r.in.ReadByte()
@@ -141,7 +147,7 @@ func (r *reader) bulk() error {
 	if n < 0 || int64(len(r.buf))+n > r.limits.command {
 		return protocolError("invalid bulk length")
 	}
-	if total := int64(len(r.buf)) + n; total > largeCommand && total > r.held {
+	if total := int64(len(r.buf)) + n + argument*int64(len(r.ends)+1); total > largeCommand && total > r.held {
 		if r.flood.Add(total-r.held) > r.limits.inFlight {
 			r.flood.Add(r.held - total)
 			return errFlood
@@ -272,7 +278,7 @@ func parseInt(b []byte) (int64, bool) {
 
 // A writer writes replies in version 2 or 3 of the protocol.
 type writer struct {
-	out     *bufio.Writer
+	out     *outbox
 	version int
 	scratch []byte
 }
@@ -311,6 +317,13 @@ func (w *writer) errorf(format string, args ...any) { w.error(fmt.Sprintf(format
 func (w *writer) bulk(b []byte) {
 	w.header('$', int64(len(b)))
 	w.out.Write(b)
+	w.out.WriteString("\r\n")
+}
+
+// value writes the bytes of a value, which never change.
+func (w *writer) value(b []byte) {
+	w.header('$', int64(len(b)))
+	w.out.refer(b)
 	w.out.WriteString("\r\n")
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,24 +96,20 @@ func (s *server) admit(conn net.Conn) {
 	s.nextID++
 	c := &client{server: s, conn: conn, id: s.nextID, authed: s.password == "", since: time.Now()}
 	c.reader = reader{in: bufio.NewReaderSize(conn, 16<<10), limits: &s.limits, flood: &s.flood}
-	c.writer = writer{out: bufio.NewWriterSize(&patient{conn}, 16<<10), version: 2}
+	c.writer = writer{out: &outbox{to: conn}, version: 2}
 	s.conns[c] = struct{}{}
 	s.done.Go(c.serve)
-}
-
-// patient gives every write a deadline, so that a client that reads nothing
-// does not hold its replies in memory for ever.
-type patient struct{ net.Conn }
-
-func (p *patient) Write(b []byte) (int, error) {
-	p.SetWriteDeadline(time.Now().Add(writeTimeout))
-	return p.Conn.Write(b)
 }
 
 // serve answers commands until the client leaves.
 func (c *client) serve() {
 	s := c.server
 	defer func() {
+		if value := recover(); value != nil { // a defect costs one connection, not all
+			s.log.Error("panic", "value", value, "stack", string(debug.Stack()))
+			c.error("ERR internal error")
+			c.out.Flush()
+		}
 		c.reader.release()
 		c.conn.Close()
 		s.mu.Lock()
@@ -120,10 +117,12 @@ func (c *client) serve() {
 		s.mu.Unlock()
 	}()
 	for !c.quit {
-		if c.reader.in.Buffered() == 0 {
+		if c.reader.in.Buffered() == 0 || c.out.size >= 16<<10 {
 			if c.out.Flush() != nil {
 				return
 			}
+		}
+		if c.reader.in.Buffered() == 0 {
 			c.conn.SetReadDeadline(time.Time{})
 			if _, err := c.reader.in.Peek(1); err != nil {
 				return

@@ -2,10 +2,14 @@ package cacheserver
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -156,6 +160,105 @@ func TestMalformedInput(t *testing.T) {
 		conn.Close()
 	}
 	require.NoError(t, dial(t, s, 3).Ping(t.Context()).Err())
+}
+
+// Numbers as large as they come are refused, in commands and in settings.
+func TestLargeNumbers(t *testing.T) {
+	for _, memory := range []bool{true, false} {
+		config := testConfig(t.TempDir())
+		config.Memory = memory
+		c := dial(t, start(t, config), 3)
+		const most = math.MaxInt64
+		ctx := t.Context()
+		require.NoError(t, c.Set(ctx, "a", "1", 0).Err())
+		for _, offset := range []int64{most, most - 1, 1 << 40, 1 << 20} {
+			require.ErrorContains(t, c.SetRange(ctx, "a", offset, "x").Err(), "exceeds maximum allowed size")
+		}
+		require.Empty(t, c.GetRange(ctx, "a", most-1, most).Val())
+		require.Equal(t, "1", c.GetRange(ctx, "a", -most, most).Val())
+		require.ErrorContains(t, c.IncrBy(ctx, "a", most).Err(), "overflow")
+		for _, unit := range []string{"EX", "PX", "EXAT", "PXAT"} {
+			err := c.Do(ctx, "SET", "b", "x", unit, int64(most)).Err()
+			if err != nil {
+				require.ErrorContains(t, err, "invalid expire time")
+				continue
+			}
+			require.Equal(t, "x", c.Get(ctx, "b").Val())
+			left, err := c.Do(ctx, "PTTL", "b").Int64() // no Duration is that long
+			require.NoError(t, err)
+			require.Positive(t, left)
+		}
+		for _, setting := range []string{"maxmemory", "ashlar-max-entries"} {
+			for _, n := range []string{"9223372036854775807", "5000000000", "9223372036854775808", "4611686018427387904gb"} {
+				if err := c.ConfigSet(ctx, setting, n).Err(); err != nil {
+					require.ErrorContains(t, err, setting)
+				}
+			}
+		}
+		require.Equal(t, "1", c.Get(ctx, "a").Val())
+	}
+}
+
+// A client that asks for much and reads nothing holds nobody up, not even who
+// needs all the others to be at rest.
+func TestClientThatReadsNothing(t *testing.T) {
+	config := testConfig(t.TempDir())
+	config.Memory, config.MaxBytes = true, "64mb"
+	s := start(t, config)
+	c := dial(t, s, 3)
+	require.NoError(t, c.Set(t.Context(), "large", strings.Repeat("x", 900_000), 0).Err())
+	for _, command := range []string{"MGET" + strings.Repeat(" large", 500), "GETSET large x"} {
+		conn, err := net.Dial("tcp", s.Addr())
+		require.NoError(t, err)
+		defer conn.Close()
+		before := s.server.commands.Load()
+		for range 20 {
+			io.WriteString(conn, command+"\r\n")
+		}
+		for s.server.commands.Load() == before { // until one of them runs
+			runtime.Gosched()
+		}
+	}
+	require.NoError(t, c.ConfigSet(t.Context(), "ashlar-policy", "lru").Err())
+	require.NoError(t, c.Set(t.Context(), "large", "y", 0).Err())
+	require.NoError(t, c.FlushAll(t.Context()).Err())
+}
+
+// What an outbox sends is what was put into it, in order, and large values are
+// not copied.
+func TestOutbox(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	large := make([]byte, 10_000)
+	for i := range large {
+		large[i] = byte(i % 251)
+	}
+	var got, want bytes.Buffer
+	o := &outbox{to: &got}
+	for range 2000 {
+		b := large[:rng.IntN([]int{10, 100, 10_000}[rng.IntN(3)])]
+		switch rng.IntN(5) {
+		case 0:
+			o.WriteByte('!')
+			b = []byte("!")
+		case 1:
+			o.WriteString(string(b))
+		case 2:
+			o.Write(b)
+		default:
+			o.refer(b)
+		}
+		want.Write(b)
+		if rng.IntN(100) == 0 {
+			require.NoError(t, o.Flush())
+		}
+	}
+	require.NoError(t, o.Flush())
+	require.True(t, bytes.Equal(want.Bytes(), got.Bytes()))
+	for range 100_000 {
+		o.refer(large)
+	}
+	require.Equal(t, 1_000_000_000, o.size)
+	require.Less(t, cap(o.tail), 200_000)
 }
 
 func TestPasswordAndClientLimit(t *testing.T) {
