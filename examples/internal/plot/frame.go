@@ -56,7 +56,7 @@ func (l Line) frame() frame {
 	if f.empty {
 		return f
 	}
-	f.xs, f.xTicks = l.X.scale(xs, 6, false)
+	f.xs, f.xTicks = l.X.scale(xs, 5, false)
 	f.ys, f.yTicks = l.Y.scale(ys, 4, true)
 	return f
 }
