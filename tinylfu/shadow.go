@@ -34,13 +34,14 @@ func (s *shadow) find(hash uint32) uint32 {
 	return slot
 }
 
-// access looks hash up, stores it if it is missing, and counts a hit.
-func (s *shadow) access(hash uint32, uses *sketch) {
+// access looks hash up, stores it if it is missing, and counts a hit. It
+// reports whether it was one.
+func (s *shadow) access(hash uint32, uses *sketch) bool {
 	slot := s.find(hash)
 	if slot != 0 {
 		s.score++
 		s.hit(slot)
-		return
+		return true
 	}
 	if s.used < s.limit {
 		s.used++
@@ -55,6 +56,7 @@ func (s *shadow) access(hash uint32, uses *sketch) {
 	*first = slot
 	s.marks[slot] = hash
 	s.insert(slot, hash)
+	return false
 }
 
 // drop takes slot out of its chain.

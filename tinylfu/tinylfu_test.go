@@ -3,6 +3,7 @@ package tinylfu
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/cache"
@@ -281,17 +282,27 @@ func TestCurve(t *testing.T) {
 	c := New[uint64, struct{}](4000, nil)
 	require.Empty(t, c.Curve())
 	keys := trace.Mixed(1, 300_000).Keys
-	replay(t, c, keys, 4000)
-	curve := c.Curve()
-	require.Len(t, curve, 3)
+	// Which keys are sampled is chance, and where the most popular is one of
+	// them a prediction is far off: the median of some is not.
+	var predicted [3][]float64
+	for range 9 {
+		c := New[uint64, struct{}](4000, nil)
+		replay(t, c, keys, 4000)
+		curve := c.Curve()
+		require.Len(t, curve, 3)
+		for i, capacity := range []int{2000, 4000, 8000} {
+			require.Equal(t, capacity, curve[i].Capacity)
+			predicted[i] = append(predicted[i], curve[i].HitRatio)
+		}
+	}
 	for i, capacity := range []int{2000, 4000, 8000} {
-		require.Equal(t, capacity, curve[i].Capacity)
+		slices.Sort(predicted[i])
 		fresh := New[uint64, struct{}](capacity, nil)
 		replay(t, fresh, keys, capacity)
 		before := fresh.Stats()
 		replay(t, fresh, keys[200_000:], capacity)
 		want := fresh.Stats().Sub(before).HitRatio()
-		if got := curve[i].HitRatio; got < want-.12 || got > want+.12 {
+		if got := predicted[i][4]; got < want-.12 || got > want+.12 {
 			t.Errorf("predicted %.3f at %d, which gave %.3f", got, capacity, want)
 		}
 	}
@@ -322,4 +333,24 @@ func TestFloodOfPopularKeys(t *testing.T) {
 		}
 	}
 	require.Greater(t, hits, 18_000)
+}
+
+// Keys that are used all the time are kept from the shadows, and counted all
+// the same: what the curve foretells is what happens.
+func TestCurveCountsSureHits(t *testing.T) {
+	c := New[int, int](200, nil) // so few that all keys are sampled
+	for i := range 100_000 {
+		key := i % 3 // three keys for nine uses of ten
+		if i%10 == 9 {
+			key = 1000 + i // never to come back
+		}
+		if _, ok := c.Get(key); !ok {
+			c.Put(key, i)
+		}
+	}
+	curve := c.Curve()
+	require.Len(t, curve, 3)
+	for _, p := range curve {
+		require.InDelta(t, c.Stats().HitRatio(), p.HitRatio, .02, "at %d entries", p.Capacity)
+	}
 }

@@ -40,17 +40,31 @@ const (
 	// come.
 	lead     = 0.01
 	patience = 0.3
+	// After so many uses shown to the shadows they are shown the sure keys
+	// again, so that what is used all the time does not grow old in them.
+	sureFor = 16
 )
 
 // A tuner runs a shadow of the cache under every candidate, on a sample of the
 // keys, and tells all shards which rule does best. Two more shadows run at
 // half and at twice the capacity.
+//
+// Where few keys get most of the uses, as is usual, one of these may be among
+// the sampled ones. It would have every shadow find it, again and again, and
+// teach nothing: the rules do not differ in keys that are used all the time.
+// So the last few keys that all shadows had are sure hits, which are only
+// counted.
 type tuner struct {
 	best atomic.Uint32 // index in candidates
 	// mask chooses the sampled keys.
 	mask atomic.Uint64
+	sure [4]atomic.Uint32 // keys that all shadows had, 0 for none
 
+	_ [88]byte // keeps what every use reads apart from what the sampled ones write
+
+	hits     atomic.Uint32 // of sure keys, to be added to seen, accesses and all scores
 	mu       sync.Mutex
+	shown    uint // uses shown to the shadows
 	limit    int
 	uses     sketch
 	shadows  []*shadow
@@ -87,6 +101,15 @@ func (t *tuner) resize(delta int) {
 	curve := candidates[firstCandidate]
 	t.shadows = append(t.shadows, newShadow(max(1, limit/2), curve), newShadow(2*limit, curve))
 	t.seen, t.accesses = 0, 0
+	t.hits.Store(0)
+	t.doubt()
+}
+
+// doubt makes all keys be shown to the shadows again.
+func (t *tuner) doubt() {
+	for i := range t.sure {
+		t.sure[i].Store(0)
+	}
 }
 
 // samples reports whether the key with this hash is one that shadows see.
@@ -95,14 +118,33 @@ func (t *tuner) samples(hash uint64) bool { return hash>>20&t.mask.Load() == 0 }
 // access runs a use of a sampled key through the shadows.
 func (t *tuner) access(hash uint64) {
 	h := hashBits(hash)
-	t.mu.Lock()
+	for i := range t.sure {
+		if t.sure[i].Load() == h && h != 0 {
+			t.hits.Add(1)
+			return
+		}
+	}
+	if !t.mu.TryLock() {
+		return // nobody waits, with the lock of a shard, to be watched
+	}
 	defer t.mu.Unlock()
 	t.uses.add(h)
+	all := true
 	for _, s := range t.shadows {
-		s.access(h, &t.uses)
+		all = s.access(h, &t.uses) && all
 	}
-	t.accesses++
-	if t.seen++; t.seen*decisions >= t.shadows[0].limit {
+	if t.shown++; t.shown%sureFor == 0 {
+		t.doubt()
+	}
+	if all {
+		t.sure[t.shown%uint(len(t.sure))].Store(h)
+	}
+	hits := t.hits.Swap(0)
+	for _, s := range t.shadows {
+		s.score += float64(hits)
+	}
+	t.accesses += 1 + float64(hits)
+	if t.seen += 1 + int(hits); t.seen*decisions >= t.shadows[0].limit {
 		t.seen = 0
 		t.choose()
 	}
