@@ -11,6 +11,23 @@
 //   - [github.com/ashlar-go/ashlar/cache/random]: random replacement
 //   - [github.com/ashlar-go/ashlar/cache/cachetest]: the conformance suite that all of them pass
 //
+// # Counting
+//
+//   - [github.com/ashlar-go/ashlar/hitcounter]: hits in a sliding window: exact, in constant space, unique, by key
+//   - [github.com/ashlar-go/ashlar/movingavg]: averages over the last values, the last minutes, or with the past fading
+//
+// # Placement, notification, transactions
+//
+//   - [github.com/ashlar-go/ashlar/observer]: who wants to know: in the same call, by topic, or from a bounded log
+//   - [github.com/ashlar-go/ashlar/consistenthash]: which node owns a key, so that few keys move when nodes come and go
+//   - [github.com/ashlar-go/ashlar/occ]: transactions over keys in memory, optimistic; reservations that end by themselves
+//
+// # Commerce and codes
+//
+//   - [github.com/ashlar-go/ashlar/cart]: what somebody wants to buy, on several hosts, and what it costs to the cent
+//   - [github.com/ashlar-go/ashlar/shortener]: short links: codes, which URLs, expiry and limits, who visits
+//   - [github.com/ashlar-go/ashlar/shortener/storetest]: the conformance suite for stores of links
+//
 // # Imports
 //
 // A package imports the standard library, at most the four libraries that
@@ -22,10 +39,18 @@
 //	cache               -
 //	cache/cachetest     cache
 //	cache/random        cache internal/cachecore
+//	cart                -
+//	consistenthash      -
+//	hitcounter          -
 //	internal/cachecore  cache
 //	internal/trace      -
 //	lfu                 cache internal/cachecore
 //	lru                 cache internal/cachecore
+//	movingavg           -
+//	observer            -
+//	occ                 -
+//	shortener           hitcounter
+//	shortener/storetest shortener
 //	tinylfu             cache internal/cachecore
 //
 // Tests may import any sibling.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package hitcounter
+
+const raceEnabled = false

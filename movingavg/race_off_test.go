@@ -1,0 +1,5 @@
+//go:build !race
+
+package movingavg
+
+const raceEnabled = false

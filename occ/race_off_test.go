@@ -1,0 +1,5 @@
+//go:build !race
+
+package occ_test
+
+const raceEnabled = false

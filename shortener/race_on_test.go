@@ -1,0 +1,5 @@
+//go:build race
+
+package shortener
+
+const raceEnabled = true
