@@ -87,6 +87,32 @@ func quoter(name string, c *cart.Cart) harness.Impl {
 }
 
 func quoteTimes(s *harness.Session) {
+	s.Time(harness.Spec{
+		Group: "Quote", Name: "10 lines, 20 % tax on each",
+		Bars: []harness.Bar{harness.AtMost(200), harness.AtMost(1).Of("govalues/decimal", "udecimal", "shopspring/decimal", "apd", "go-money", "bojanz/currency")},
+		Note: "ours makes a quote of lines, the others a total; go-money rounds by its own rule; alpacadecimal cannot be had",
+	}, s.Pick(200_000, 50_000, 100), append([]harness.Impl{
+		quoter(harness.Ours, basketCart()),
+		pricer("int64 by hand", func() (total int64) {
+			for _, line := range basket {
+				net := line.price * line.quantity
+				total += net + halfEven(net*20, 100)
+			}
+			return total
+		}),
+		pricer("float64", func() int64 {
+			total := 0.
+			for _, line := range basket {
+				net := float64(line.price) / 100 * float64(line.quantity)
+				total += net + math.RoundToEven(net*20)/100
+			}
+			return int64(math.Round(total * 100))
+		}),
+	}, decimals()...))
+}
+
+// decimals are the peers.
+func decimals() []harness.Impl {
 	var (
 		shop    [10]decimal.Decimal
 		gov     [10]govalues.Decimal
@@ -110,27 +136,7 @@ func quoteTimes(s *harness.Session) {
 	rate, govRate, udRate, apdRate := decimal.RequireFromString("0.2"), govalues.MustParse("0.2"), udecimal.MustParse("0.2"), apd.New(2, -1)
 	apdContext := apd.BaseContext.WithPrecision(20)
 	apdContext.Rounding = apd.RoundHalfEven
-	s.Time(harness.Spec{
-		Group: "Quote", Name: "10 lines, 20 % tax on each",
-		Bars: []harness.Bar{harness.AtMost(200), harness.AtMost(1).Of("govalues/decimal", "udecimal", "shopspring/decimal", "apd", "go-money", "bojanz/currency")},
-		Note: "ours makes a quote of lines, the others a total; go-money rounds by its own rule; alpacadecimal cannot be had",
-	}, s.Pick(200_000, 50_000, 100), []harness.Impl{
-		quoter(harness.Ours, basketCart()),
-		pricer("int64 by hand", func() (total int64) {
-			for _, line := range basket {
-				net := line.price * line.quantity
-				total += net + halfEven(net*20, 100)
-			}
-			return total
-		}),
-		pricer("float64", func() int64 {
-			total := 0.
-			for _, line := range basket {
-				net := float64(line.price) / 100 * float64(line.quantity)
-				total += net + math.RoundToEven(net*20)/100
-			}
-			return int64(math.Round(total * 100))
-		}),
+	return []harness.Impl{
 		pricer("shopspring/decimal", func() int64 {
 			total := decimal.Zero
 			for i, line := range basket {
@@ -186,7 +192,7 @@ func quoteTimes(s *harness.Session) {
 			}
 			return must(total.Int64())
 		}),
-	})
+	}
 }
 
 // ruleTimes shows what rules cost.
