@@ -79,8 +79,9 @@
 // Add and Value take constant time; for a Window amortised, as one value now and
 // then pays for those before it. A Simple needs 8 bytes for each floating-point
 // value of its window, or the size of an integer, and up to twice that while it
-// grows; a Window needs 144 bytes for each slot that has values. The time of day
-// costs more than all the rest: who has it already should call AddAt.
+// grows; a Window needs 120 bytes for each slot that has values, and up to twice
+// that. The time of day costs more than all the rest: who has it already should
+// call AddAt.
 //
 // # Sources
 //

@@ -51,7 +51,7 @@ type slot struct {
 	tail   summary
 }
 
-// NewWindow returns a window of a length. It takes 144 bytes for each slot that
+// NewWindow returns a window of a length. It takes 120 bytes for each slot that
 // has values. It panics if the length is not positive or above 73 years, or if
 // the resolution is negative or above the length.
 func NewWindow(length time.Duration, opts *TimedOptions) *Window {

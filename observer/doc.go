@@ -2,7 +2,7 @@
 // call, by topic, or through a bounded log that everybody reads at their own
 // pace.
 //
-//	         handlers run             when they are slow          use it for
+//	         handlers run             when they are slow           use it for
 //	Subject  in Publish, in order     Publish takes longer        parts of a program that react to a change
 //	Bus      in Publish, in order     Publish takes longer        the same, by topics and patterns
 //	Stream   each in its goroutine    as its Policy says          fan-out to many, sockets, slow consumers
@@ -58,9 +58,10 @@
 // Publish of a Subject takes the time of its handlers' calls, and of a Bus that
 // and a look into a table; the first event on a topic takes time in proportion
 // to the patterns that could match. To subscribe or cancel takes time in
-// proportion to the number of handlers. Publish of a Stream takes constant time
-// whatever the number of readers, except that readers who wait are woken, and
-// that readers with DropNewest that are full cost a copy each.
+// proportion to the number of handlers. Publish of a Stream takes constant time, except
+// that readers who wait are woken, that all readers are looked at where one of
+// them may be a capacity behind, and that readers with DropNewest that are full
+// cost a copy each.
 //
 // # Sources
 //
