@@ -197,14 +197,24 @@ func TestHitRatioOnGeneratedTraces(t *testing.T) {
 		keys     []uint64
 		capacity int
 		over     float64 // points over LRU, at least
+		caches   int
 	}{
-		{"mixed", trace.Mixed(1, 300_000).Keys, 1000, 2},
-		{"mixed, more room", trace.Mixed(1, 300_000).Keys, 8000, 1},
-		{"loop", trace.Loop(300_000, 1100).Keys, 1000, 60},
-		{"recency", recent, 1000, -1},
+		{"mixed", trace.Mixed(1, 300_000).Keys, 1000, 2, 1},
+		{"mixed, more room", trace.Mixed(1, 300_000).Keys, 8000, 1, 1},
+		{"loop", trace.Loop(300_000, 1100).Keys, 1000, 60, 9},
+		{"recency", recent, 1000, -1, 1},
 	} {
-		c := New[uint64, struct{}](test.capacity, nil)
-		got := replay(t, c, test.keys, test.capacity)
+		// Shadows see a sample of keys, which is another one in each cache. On
+		// a loop that is hardly larger than the cache, a sample that is smaller
+		// than its share fits into all of them, and they learn nothing: so of
+		// several caches the middle one counts.
+		var ratios []float64
+		for range test.caches {
+			c := New[uint64, struct{}](test.capacity, nil)
+			ratios = append(ratios, replay(t, c, test.keys, test.capacity))
+		}
+		slices.Sort(ratios)
+		got := ratios[len(ratios)/2]
 		exact := 100 * float64(trace.LRUCurve(test.keys, []int{test.capacity})[0]) / float64(len(test.keys))
 		best := 100 * float64(trace.Optimum(test.keys, test.capacity)) / float64(len(test.keys))
 		t.Logf("%s: %.2f, LRU %.2f, optimum %.2f", test.name, got, exact, best)
