@@ -1,0 +1,404 @@
+package commitlog_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ashlar-go/ashlar/commitlog"
+	"github.com/ashlar-go/ashlar/internal/vfs"
+	"github.com/ashlar-go/ashlar/internal/vfs/crashtest"
+	"github.com/stretchr/testify/require"
+)
+
+// A table is what a compacted log says: the last record of each key.
+type table map[string]string
+
+func tableOf(l *commitlog.Log) (table, int, error) {
+	got, n := table{}, 0
+	last := int64(-1)
+	for r, err := range l.Records(l.Start()) {
+		if err != nil {
+			return nil, 0, err
+		}
+		if r.Offset <= last {
+			return nil, 0, fmt.Errorf("offset %d after %d", r.Offset, last)
+		}
+		last = r.Offset
+		n++
+		if r.Value == nil {
+			delete(got, string(r.Key))
+		} else {
+			got[string(r.Key)] = fmt.Sprintf("%d %s", r.Offset, r.Value)
+		}
+	}
+	return got, n, nil
+}
+
+func keyed(rng *rand.Rand, keys int) commitlog.Record {
+	r := commitlog.Record{Key: fmt.Appendf(nil, "key %d", rng.IntN(keys)), Timestamp: time.UnixMilli(1000)}
+	if rng.IntN(5) > 0 {
+		r.Value = []byte(strings.Repeat("v", rng.IntN(100)))
+	}
+	return r
+}
+
+func TestCompact(t *testing.T) {
+	for name, opts := range map[string]commitlog.Options{
+		"plain":   {},
+		"gzip":    {Codec: commitlog.GzipCodec(1)},
+		"rounds":  {CompactKeys: 7},
+		"batches": {IndexBytes: 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.UnixMilli(1_000_000)
+			opts.SegmentBytes, opts.Sync = 8192, commitlog.SyncNever
+			opts.Now = func() time.Time { return now }
+			opts.TombstoneGrace = time.Hour
+			opts.SegmentAge = time.Nanosecond
+			dir := t.TempDir()
+			l := open(t, dir, &opts)
+			rng := rand.New(rand.NewPCG(3, 4))
+			for range 1200 {
+				_, err := l.Append(t.Context(), keyed(rng, 40))
+				require.NoError(t, err)
+			}
+			_, err := l.Append(t.Context(), commitlog.Record{Value: []byte("no key")}, commitlog.Record{Key: []byte("gone")})
+			require.NoError(t, err)
+			now = now.Add(time.Second)
+			require.NoError(t, l.Retain(t.Context())) // seals
+			want, before, err := tableOf(l)
+			require.NoError(t, err)
+			end, size := l.End(), l.Stats().Size
+
+			check := func(records int) {
+				t.Helper()
+				require.NoError(t, l.Compact(t.Context()))
+				got, after, err := tableOf(l)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+				require.Equal(t, records, after)
+				require.Equal(t, end, l.End())
+				require.NoError(t, l.Verify(t.Context()))
+			}
+			require.Greater(t, before, 1200)
+			check(40 + 2)
+			require.Less(t, l.Stats().Size, size/4)
+			require.LessOrEqual(t, l.Stats().Segments, 3)
+			now = now.Add(time.Hour - time.Millisecond)
+			check(40 + 2)
+			now = now.Add(time.Millisecond)
+			check(len(want))
+			require.NoError(t, l.Close())
+			l = open(t, dir, &opts)
+			check(len(want))
+			_, ok := want[""]
+			require.True(t, ok, "the record without a key stays")
+			offset, ok, err := l.OffsetAt(time.UnixMilli(1001))
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, int64(1200), offset)
+		})
+	}
+}
+
+func TestCompactNeedsTheCodec(t *testing.T) {
+	opts := &commitlog.Options{SegmentAge: 1, Sync: commitlog.SyncNever}
+	l := open(t, t.TempDir(), opts)
+	b := commitlogBatch(t, 0, "x")
+	b[22] |= byte(commitlog.LZ4)
+	_, err := l.AppendBatch(t.Context(), resealed(b))
+	require.NoError(t, err)
+	require.NoError(t, l.Retain(t.Context()))
+	require.ErrorIs(t, l.Compact(t.Context()), commitlog.ErrNoCodec)
+	require.Equal(t, int64(1), l.End())
+}
+
+func TestCompactBefore(t *testing.T) {
+	opts := &commitlog.Options{SegmentBytes: 8192, Sync: commitlog.SyncNever}
+	l := open(t, t.TempDir(), opts)
+	for range 1000 {
+		_, err := l.Append(t.Context(), commitlog.Record{Key: []byte("k"), Value: []byte("some value")})
+		require.NoError(t, err)
+	}
+	const limit = 500
+	require.NoError(t, l.CompactBefore(t.Context(), limit))
+	var got []int64
+	for r, err := range l.Records(0) {
+		require.NoError(t, err)
+		got = append(got, r.Offset)
+	}
+	require.Less(t, got[0], int64(limit), "the last of those that could be compacted")
+	for i, offset := range got[1:] {
+		require.Equal(t, got[0]+1+int64(i), offset, "and all after it")
+	}
+	require.Equal(t, int64(999), got[len(got)-1])
+	require.NoError(t, l.TruncateFrom(limit))
+	want, _, err := tableOf(l)
+	require.NoError(t, err)
+	require.Len(t, want, 1)
+}
+
+// A crash at every call of a compaction leaves the table as it was.
+func TestCrashDuringCompact(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	opts := commitlog.Options{SegmentBytes: 8192, Sync: commitlog.SyncNever, SegmentAge: 1, TombstoneGrace: 1, Now: func() time.Time { return now }}
+	build := vfs.NewMem()
+	opts.FS = build
+	l, err := commitlog.Open("", &opts)
+	require.NoError(t, err)
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 700 {
+		_, err := l.Append(t.Context(), keyed(rng, 20))
+		require.NoError(t, err)
+	}
+	now = now.Add(time.Second)
+	require.NoError(t, l.Retain(t.Context()))
+	want, _, err := tableOf(l)
+	require.NoError(t, err)
+	end := l.End()
+	require.NoError(t, l.Close())
+	names := segmentFiles(t, build)
+	require.Greater(t, len(names), 3)
+
+	report, err := crashtest.History(crashtest.Options{}, func(m *vfs.Mem) {
+		for _, name := range names {
+			b, err := build.ReadFile(name)
+			require.NoError(t, err)
+			require.NoError(t, m.WriteFile(name, b))
+		}
+		opts := opts
+		opts.FS = m
+		l, err := commitlog.Open("", &opts)
+		require.NoError(t, err)
+		for range 2 { // the second removes tombstones
+			require.NoError(t, l.Compact(t.Context()))
+		}
+		require.NoError(t, l.Close())
+	}, func() crashtest.Check {
+		return func(found *vfs.Mem, _ crashtest.Point) error {
+			opts := opts
+			opts.FS = found
+			l, err := commitlog.Open("", &opts)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			got, _, err := tableOf(l)
+			if err != nil {
+				return err
+			}
+			if l.End() != end || !maps.Equal(got, want) {
+				return fmt.Errorf("end %d, want %d; table %v, want %v", l.End(), end, got, want)
+			}
+			return errors.Join(l.Compact(t.Context()), l.Verify(t.Context()))
+		}
+	})
+	require.NoError(t, err)
+	require.Greater(t, report.Crashes, 50)
+}
+
+func TestCompactConcurrentSafe(t *testing.T) {
+	opts := &commitlog.Options{SegmentBytes: 8192, Sync: commitlog.SyncNever, SegmentAge: 1, RetainBytes: 200_000}
+	l := open(t, t.TempDir(), opts)
+	var all sync.WaitGroup
+	done := make(chan struct{})
+	all.Go(func() {
+		rng := rand.New(rand.NewPCG(7, 8))
+		for range 1000 {
+			if _, err := l.Append(t.Context(), keyed(rng, 30)); err != nil {
+				t.Error(err)
+			}
+		}
+		close(done)
+	})
+	for _, work := range []func() error{
+		func() error { return l.Compact(t.Context()) },
+		func() error { return l.Retain(t.Context()) },
+		func() error { return l.TruncateFrom(max(l.End()-1, l.Start())) },
+		func() error {
+			_, _, err := tableOf(l)
+			if errors.Is(err, commitlog.ErrOutOfRange) {
+				return nil
+			}
+			return err
+		},
+	} {
+		all.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := work(); err != nil && !errors.Is(err, commitlog.ErrOutOfRange) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.NoError(t, l.Verify(t.Context()))
+}
+
+// A countdown is a context that ends, or calls a function instead, when it is
+// asked for the n-th time.
+type countdown struct {
+	context.Context
+	left atomic.Int64
+	then func()
+}
+
+func (c *countdown) Err() error {
+	switch n := c.left.Add(-1); {
+	case n == -1 && c.then != nil:
+		c.then()
+	case n < 0 && c.then == nil:
+		return context.Canceled
+	}
+	return nil
+}
+
+func put(t *testing.T, l *commitlog.Log, key string, value []byte) {
+	t.Helper()
+	_, err := l.Append(context.Background(), commitlog.Record{Key: []byte(key), Value: value})
+	require.NoError(t, err)
+}
+
+// Offsets that a truncation takes away and appends give again are of other
+// records than those that a compaction has seen.
+func TestCompactWhileTruncated(t *testing.T) {
+	pad := bytes.Repeat([]byte("p"), 600)
+	for n := 0; ; n++ {
+		l, _ := openMem(t, commitlog.Options{SegmentBytes: 8192})
+		put(t, l, "k", []byte("old"))
+		for i := range 24 {
+			put(t, l, fmt.Sprint("x", i%3), pad)
+		}
+		put(t, l, "k", []byte("doomed"))
+		for i := range 14 {
+			put(t, l, fmt.Sprint("x", i%3), pad)
+		}
+		ctx := &countdown{Context: t.Context()}
+		ctx.left.Store(int64(n))
+		ctx.then = func() {
+			if err := l.TruncateFrom(10); err != nil {
+				t.Errorf("TruncateFrom: %v", err)
+			}
+			put(t, l, "k", []byte("new"))
+			for i := range 30 {
+				put(t, l, fmt.Sprint("y", i), pad)
+			}
+		}
+		require.NoError(t, l.Compact(ctx))
+		if ctx.left.Load() >= 0 {
+			require.Greater(t, n, 40)
+			require.NoError(t, l.Close())
+			return
+		}
+		kept, _, err := tableOf(l)
+		require.NoError(t, err)
+		require.Equal(t, "10 new", kept["k"], "truncated at step %d", n)
+		require.NoError(t, l.Close())
+	}
+}
+
+// A truncation copies the segment that it cuts while a compaction may be making
+// a new one for the same place.
+func TestCompactBesideTruncate(t *testing.T) {
+	pad := bytes.Repeat([]byte("p"), 600)
+	l, _ := openMem(t, commitlog.Options{SegmentBytes: 8192})
+	done := make(chan struct{})
+	var compacting sync.WaitGroup
+	compacting.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := l.Compact(t.Context()); err != nil {
+				t.Errorf("Compact: %v", err)
+				return
+			}
+		}
+	})
+	for range 300 {
+		for i := range 40 {
+			put(t, l, fmt.Sprint("k", i%3), pad)
+		}
+		require.NoError(t, l.TruncateFrom(3))
+	}
+	close(done)
+	compacting.Wait()
+	require.NoError(t, l.Verify(t.Context()))
+	require.EqualValues(t, 3, l.End())
+}
+
+// A tombstone of which a round of a compaction knows only older records stays
+// for the round that removes those.
+func TestInterruptedCompactKeepsTombstones(t *testing.T) {
+	now := time.UnixMilli(1e12)
+	l, _ := openMem(t, commitlog.Options{SegmentBytes: 8192, CompactKeys: 4, TombstoneGrace: time.Hour, Now: func() time.Time { return now }})
+	pad := bytes.Repeat([]byte("p"), 300)
+	put(t, l, "k", pad)
+	for i := range 8 {
+		put(t, l, fmt.Sprint("a", i), pad)
+	}
+	put(t, l, "k", nil)
+	for i := range 20 {
+		put(t, l, fmt.Sprint("b", i), pad)
+	}
+	for n := 0; ; n++ {
+		ctx := &countdown{Context: t.Context()}
+		ctx.left.Store(int64(n))
+		err := l.Compact(ctx)
+		kept, _, bad := tableOf(l)
+		require.NoError(t, bad)
+		require.NotContains(t, kept, "k", "interrupted at step %d", n)
+		now = now.Add(2 * time.Hour)
+		if err == nil {
+			break
+		}
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.NoError(t, l.Close())
+}
+
+// Who appends a batch that nobody can decompress does not end compaction, nor
+// bring back what may be deleted in it.
+func TestCompactAroundABadBatch(t *testing.T) {
+	now := time.UnixMilli(1e12)
+	l, _ := openMem(t, commitlog.Options{SegmentBytes: 8192, TombstoneGrace: time.Hour, Now: func() time.Time { return now }})
+	put(t, l, "k", []byte("first"))
+	bad, err := commitlog.AppendBatchTo(nil, 0, commitlog.GzipCodec(1), commitlog.Record{Key: []byte("k"), Value: bytes.Repeat([]byte("v"), 100)})
+	require.NoError(t, err)
+	bad[len(bad)-9] ^= 0xff
+	_, err = l.AppendBatch(t.Context(), resealed(bad))
+	require.NoError(t, err)
+	put(t, l, "k", nil)
+	for i := range 40 {
+		put(t, l, fmt.Sprint("x", i%3), bytes.Repeat([]byte("p"), 300))
+	}
+	for range 3 {
+		require.NoError(t, l.Compact(t.Context()))
+		now = now.Add(2 * time.Hour)
+	}
+	var kept []int64
+	for b, err := range l.AllBatches(0, false) {
+		require.NoError(t, err)
+		kept = append(kept, b.BaseOffset())
+	}
+	require.Equal(t, []int64{1, 2}, kept[:2], "the batch, and the tombstone behind it")
+	require.Less(t, len(kept), 30)
+	require.NoError(t, l.Close())
+}
