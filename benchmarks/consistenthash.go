@@ -13,6 +13,7 @@ import (
 	"github.com/dgryski/go-rendezvous"
 	"github.com/serialx/hashring"
 
+	"github.com/ashlar-go/ashlar/benchmarks/internal/command"
 	"github.com/ashlar-go/ashlar/benchmarks/internal/harness"
 	ch "github.com/ashlar-go/ashlar/consistenthash"
 )
@@ -420,8 +421,7 @@ func serialxOwner(p *hashring.HashRing) func(string) string {
 
 // realURLs reads those of the shared data, or makes some up if it is not there.
 func realURLs() (urls []string) {
-	if path, err := resultsPath(); err == nil {
-		root := filepath.Dir(filepath.Dir(path))
+	if root, err := command.Repository(); err == nil {
 		file, err := os.Open(filepath.Join(root, "..", "shared", "data", "commerce", "urls_kasztp.txt.gz"))
 		if err == nil {
 			defer file.Close()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ashlar-go/ashlar/benchmarks/internal/command"
 	"github.com/ashlar-go/ashlar/benchmarks/internal/harness"
 )
 
@@ -20,12 +21,12 @@ func TestArguments(t *testing.T) {
 		"-write replaces all rows":      {"-write", "-run", "x", "lru"},
 	} {
 		var out, errs bytes.Buffer
-		if err := run(args, &out, &errs); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("run(%q) = %v, want %q", args, err, want)
+		if err := command.Run(args, &out, &errs); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Run(%q) = %v, want %q", args, err, want)
 		}
 	}
 	var out bytes.Buffer
-	if err := run([]string{"-list"}, &out, &out); err != nil || !strings.Contains(out.String(), "tinylfu") {
+	if err := command.Run([]string{"-list"}, &out, &out); err != nil || !strings.Contains(out.String(), "tinylfu") {
 		t.Errorf("-list: %v, %q", err, out.String())
 	}
 }
@@ -33,7 +34,7 @@ func TestArguments(t *testing.T) {
 // From the command line to a line of JSON.
 func TestOneRow(t *testing.T) {
 	var out, errs bytes.Buffer
-	if err := run([]string{"-json", "-short", "-rounds", "1", "-run", "^get, all hits, 2", "lru"}, &out, &errs); err != nil {
+	if err := command.Run([]string{"-json", "-short", "-rounds", "1", "-run", "^get, all hits, 2", "lru"}, &out, &errs); err != nil {
 		t.Fatal(err)
 	}
 	var row harness.Row
@@ -72,7 +73,7 @@ func TestWrite(t *testing.T) {
 	}
 	t.Chdir(filepath.Join(root, "lru"))
 	var out bytes.Buffer
-	if err := run([]string{"-short", "-write", "./zz-test"}, &out, &out); err != nil {
+	if err := command.Run([]string{"-short", "-write", "./zz-test"}, &out, &out); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); !strings.Contains(got, "0.50 of peer 4") || !strings.Contains(got, "2 of 2 rows with a bar meet it") {
@@ -88,14 +89,14 @@ func TestWrite(t *testing.T) {
 		}
 	}
 	t.Chdir(t.TempDir())
-	if err := run([]string{"-write", "zz-test"}, &out, &out); err == nil {
+	if err := command.Run([]string{"-write", "zz-test"}, &out, &out); err == nil {
 		t.Error("no error outside the repository")
 	}
 }
 
 func TestList(t *testing.T) {
 	var out bytes.Buffer
-	if err := run([]string{"-list", "-run", "two", "zz-test"}, &out, &out); err != nil || !strings.Contains(out.String(), "two") || !strings.Contains(out.String(), "≤ 3") || strings.Contains(out.String(), "one") {
+	if err := command.Run([]string{"-list", "-run", "two", "zz-test"}, &out, &out); err != nil || !strings.Contains(out.String(), "two") || !strings.Contains(out.String(), "≤ 3") || strings.Contains(out.String(), "one") {
 		t.Errorf("%v, %q", err, out.String())
 	}
 }

@@ -59,7 +59,8 @@ const preface = `# Results
 Every section was written by the command it names, on the machine and at the time it names. Implementations take turns in one process, round after round,
 after a forced collection each. Times are processor time of the whole process per operation, in ns; a figure is the median over rounds, and "ours / its" the
 median of the ratios within a round. Spread is (max − min) / median over rounds, of that ratio or else of our figure. Compare ratios; nanoseconds belong to the
-machine. † marks a published figure of an implementation that was not run: it cannot be had from the module proxy.
+machine. † marks a published figure of an implementation that was not run: it cannot be had from the module proxy. In the sections commitlog and kvstore every
+implementation has processes and a directory of its own in each round, and rates, latencies and times of opening are elapsed time.
 `
 
 // Merge puts sections, by package, into the Markdown file at path. Those of
