@@ -10,101 +10,72 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/cache"
+	"github.com/ashlar-go/ashlar/examples/internal/resp"
 )
 
-// A command as the table knows it. arity counts the name; a negative one is a
-// minimum.
-type command struct {
-	name  string
-	arity int
-	flags string // for COMMAND INFO
-	keys  [3]int // first key, last key, step
-	open  bool   // works before AUTH
-	alone bool   // must not hold world, since it takes it alone
-	run   func(c *client, args [][]byte)
-}
-
-func (cmd *command) takes(n int) bool {
-	return n == cmd.arity || cmd.arity < 0 && n >= -cmd.arity
-}
-
-// commands by their names in upper case. It is filled by init, since COMMAND
-// reads it.
-var commands map[string]*command
+// commands is the table of what this server knows beside what concerns the
+// connection alone. A command that is Alone must not hold world, since it takes
+// it alone. init fills it.
+var commands *resp.Table[*client]
 
 func init() {
 	one := [3]int{1, 1, 1}
 	all := [3]int{1, -1, 1}
-	table := []command{
-		{name: "get", arity: 2, flags: "readonly fast", keys: one, run: cmdGet},
-		{name: "set", arity: -3, flags: "write denyoom", keys: one, run: cmdSet},
-		{name: "setnx", arity: 3, flags: "write denyoom fast", keys: one, run: cmdSetNX},
-		{name: "setex", arity: 4, flags: "write denyoom", keys: one, run: cmdSetEX},
-		{name: "psetex", arity: 4, flags: "write denyoom", keys: one, run: cmdSetEX},
-		{name: "getset", arity: 3, flags: "write denyoom fast", keys: one, run: cmdGetSet},
-		{name: "getdel", arity: 2, flags: "write fast", keys: one, run: cmdGetDel},
-		{name: "getex", arity: -2, flags: "write fast", keys: one, run: cmdGetEX},
-		{name: "mget", arity: -2, flags: "readonly fast", keys: all, run: cmdMGet},
-		{name: "mset", arity: -3, flags: "write denyoom", keys: [3]int{1, -1, 2}, run: cmdMSet},
-		{name: "msetnx", arity: -3, flags: "write denyoom", keys: [3]int{1, -1, 2}, run: cmdMSet},
-		{name: "del", arity: -2, flags: "write", keys: all, run: cmdDel},
-		{name: "unlink", arity: -2, flags: "write fast", keys: all, run: cmdDel},
-		{name: "exists", arity: -2, flags: "readonly fast", keys: all, run: cmdExists},
-		{name: "touch", arity: -2, flags: "readonly fast", keys: all, run: cmdExists},
-		{name: "expire", arity: -3, flags: "write fast", keys: one, run: cmdExpire},
-		{name: "pexpire", arity: -3, flags: "write fast", keys: one, run: cmdExpire},
-		{name: "expireat", arity: -3, flags: "write fast", keys: one, run: cmdExpire},
-		{name: "pexpireat", arity: -3, flags: "write fast", keys: one, run: cmdExpire},
-		{name: "ttl", arity: 2, flags: "readonly fast", keys: one, run: cmdTTL},
-		{name: "pttl", arity: 2, flags: "readonly fast", keys: one, run: cmdTTL},
-		{name: "expiretime", arity: 2, flags: "readonly fast", keys: one, run: cmdTTL},
-		{name: "pexpiretime", arity: 2, flags: "readonly fast", keys: one, run: cmdTTL},
-		{name: "persist", arity: 2, flags: "write fast", keys: one, run: cmdPersist},
-		{name: "incr", arity: 2, flags: "write denyoom fast", keys: one, run: cmdIncr},
-		{name: "decr", arity: 2, flags: "write denyoom fast", keys: one, run: cmdIncr},
-		{name: "incrby", arity: 3, flags: "write denyoom fast", keys: one, run: cmdIncr},
-		{name: "decrby", arity: 3, flags: "write denyoom fast", keys: one, run: cmdIncr},
-		{name: "incrbyfloat", arity: 3, flags: "write denyoom fast", keys: one, run: cmdIncrByFloat},
-		{name: "append", arity: 3, flags: "write denyoom fast", keys: one, run: cmdAppend},
-		{name: "strlen", arity: 2, flags: "readonly fast", keys: one, run: cmdStrLen},
-		{name: "getrange", arity: 4, flags: "readonly", keys: one, run: cmdGetRange},
-		{name: "substr", arity: 4, flags: "readonly", keys: one, run: cmdGetRange},
-		{name: "setrange", arity: 4, flags: "write denyoom", keys: one, run: cmdSetRange},
-		{name: "scan", arity: -2, flags: "readonly", run: cmdScan},
-		{name: "keys", arity: 2, flags: "readonly", run: cmdKeys},
-		{name: "randomkey", arity: 1, flags: "readonly", run: cmdRandomKey},
-		{name: "type", arity: 2, flags: "readonly fast", keys: one, run: cmdType},
-		{name: "dbsize", arity: 1, flags: "readonly fast", run: cmdDBSize},
-		{name: "flushall", arity: -1, flags: "write", alone: true, run: cmdFlush},
-		{name: "flushdb", arity: -1, flags: "write", alone: true, run: cmdFlush},
-		{name: "memory", arity: -2, flags: "readonly", run: cmdMemory},
-		{name: "object", arity: -2, flags: "readonly", run: cmdObject},
-		{name: "info", arity: -1, flags: "loading stale", alone: true, run: cmdInfo},
-		{name: "config", arity: -2, flags: "admin loading stale", alone: true, run: cmdConfig},
-		{name: "ping", arity: -1, flags: "fast", run: cmdPing},
-		{name: "echo", arity: 2, flags: "fast", run: func(c *client, args [][]byte) { c.bulk(args[1]) }},
-		{name: "select", arity: 2, flags: "loading stale fast", run: cmdSelect},
-		{name: "client", arity: -2, flags: "loading stale", run: cmdClient},
-		{name: "hello", arity: -1, flags: "noauth loading stale fast", open: true, run: cmdHello},
-		{name: "auth", arity: -2, flags: "noauth loading stale fast", open: true, run: cmdAuth},
-		{name: "command", arity: -1, flags: "loading stale", run: cmdCommand},
-		{name: "quit", arity: -1, flags: "noauth loading stale fast", open: true, run: func(c *client, _ [][]byte) { c.ok(); c.quit = true }},
-		{name: "reset", arity: 1, flags: "noauth loading stale fast", open: true, run: cmdReset},
-		{name: "time", arity: 1, flags: "loading stale fast", run: cmdTime},
-	}
-	commands = make(map[string]*command, len(table))
-	for i := range table {
-		commands[strings.ToUpper(table[i].name)] = &table[i]
-	}
+	commands = resp.NewTable([]resp.Command[*client]{
+		{Name: "get", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdGet},
+		{Name: "set", Arity: -3, Flags: "write denyoom", Keys: one, Run: cmdSet},
+		{Name: "setnx", Arity: 3, Flags: "write denyoom fast", Keys: one, Run: cmdSetNX},
+		{Name: "setex", Arity: 4, Flags: "write denyoom", Keys: one, Run: cmdSetEX},
+		{Name: "psetex", Arity: 4, Flags: "write denyoom", Keys: one, Run: cmdSetEX},
+		{Name: "getset", Arity: 3, Flags: "write denyoom fast", Keys: one, Run: cmdGetSet},
+		{Name: "getdel", Arity: 2, Flags: "write fast", Keys: one, Run: cmdGetDel},
+		{Name: "getex", Arity: -2, Flags: "write fast", Keys: one, Run: cmdGetEX},
+		{Name: "mget", Arity: -2, Flags: "readonly fast", Keys: all, Run: cmdMGet},
+		{Name: "mset", Arity: -3, Flags: "write denyoom", Keys: [3]int{1, -1, 2}, Run: cmdMSet},
+		{Name: "msetnx", Arity: -3, Flags: "write denyoom", Keys: [3]int{1, -1, 2}, Run: cmdMSet},
+		{Name: "del", Arity: -2, Flags: "write", Keys: all, Run: cmdDel},
+		{Name: "unlink", Arity: -2, Flags: "write fast", Keys: all, Run: cmdDel},
+		{Name: "exists", Arity: -2, Flags: "readonly fast", Keys: all, Run: cmdExists},
+		{Name: "touch", Arity: -2, Flags: "readonly fast", Keys: all, Run: cmdExists},
+		{Name: "expire", Arity: -3, Flags: "write fast", Keys: one, Run: cmdExpire},
+		{Name: "pexpire", Arity: -3, Flags: "write fast", Keys: one, Run: cmdExpire},
+		{Name: "expireat", Arity: -3, Flags: "write fast", Keys: one, Run: cmdExpire},
+		{Name: "pexpireat", Arity: -3, Flags: "write fast", Keys: one, Run: cmdExpire},
+		{Name: "ttl", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdTTL},
+		{Name: "pttl", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdTTL},
+		{Name: "expiretime", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdTTL},
+		{Name: "pexpiretime", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdTTL},
+		{Name: "persist", Arity: 2, Flags: "write fast", Keys: one, Run: cmdPersist},
+		{Name: "incr", Arity: 2, Flags: "write denyoom fast", Keys: one, Run: cmdIncr},
+		{Name: "decr", Arity: 2, Flags: "write denyoom fast", Keys: one, Run: cmdIncr},
+		{Name: "incrby", Arity: 3, Flags: "write denyoom fast", Keys: one, Run: cmdIncr},
+		{Name: "decrby", Arity: 3, Flags: "write denyoom fast", Keys: one, Run: cmdIncr},
+		{Name: "incrbyfloat", Arity: 3, Flags: "write denyoom fast", Keys: one, Run: cmdIncrByFloat},
+		{Name: "append", Arity: 3, Flags: "write denyoom fast", Keys: one, Run: cmdAppend},
+		{Name: "strlen", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdStrLen},
+		{Name: "getrange", Arity: 4, Flags: "readonly", Keys: one, Run: cmdGetRange},
+		{Name: "substr", Arity: 4, Flags: "readonly", Keys: one, Run: cmdGetRange},
+		{Name: "setrange", Arity: 4, Flags: "write denyoom", Keys: one, Run: cmdSetRange},
+		{Name: "scan", Arity: -2, Flags: "readonly", Run: cmdScan},
+		{Name: "keys", Arity: 2, Flags: "readonly", Run: cmdKeys},
+		{Name: "randomkey", Arity: 1, Flags: "readonly", Run: cmdRandomKey},
+		{Name: "type", Arity: 2, Flags: "readonly fast", Keys: one, Run: cmdType},
+		{Name: "dbsize", Arity: 1, Flags: "readonly fast", Run: cmdDBSize},
+		{Name: "flushall", Arity: -1, Flags: "write", Alone: true, Run: cmdFlush},
+		{Name: "flushdb", Arity: -1, Flags: "write", Alone: true, Run: cmdFlush},
+		{Name: "memory", Arity: -2, Flags: "readonly", Run: cmdMemory},
+		{Name: "object", Arity: -2, Flags: "readonly", Run: cmdObject},
+		{Name: "info", Arity: -1, Flags: "loading stale", Alone: true, Run: cmdInfo},
+		{Name: "config", Arity: -2, Flags: "admin loading stale", Alone: true, Run: cmdConfig},
+		{Name: "time", Arity: 1, Flags: "loading stale fast", Run: cmdTime},
+	}...)
 }
 
 // The errors that Redis gives, word for word.
 const (
-	errSyntax  = "ERR syntax error"
-	errInteger = "ERR value is not an integer or out of range"
-	errFloat   = "ERR value is not a valid float"
-	errOOM     = "OOM command not allowed when used memory > 'maxmemory'."
-	errRange   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	errFloat = "ERR value is not a valid float"
+	errOOM   = "OOM command not allowed when used memory > 'maxmemory'."
+	errRange = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 )
 
 func (c *client) ctx() context.Context { return c.server.ctx }
@@ -114,7 +85,7 @@ func (c *client) ctx() context.Context { return c.server.ctx }
 func (c *client) get(key []byte) (v value, ok, done bool) {
 	s := c.server
 	var err error
-	if c.noTouch {
+	if c.NoTouch {
 		v, ok, err = s.keys.peek(c.ctx(), key)
 	} else {
 		v, ok, err = s.keys.get(c.ctx(), key)
@@ -136,7 +107,7 @@ func (c *client) get(key []byte) (v value, ok, done bool) {
 // answered.
 func (c *client) put(key []byte, v value) bool {
 	if c.server.keys.tooLarge(key, len(v.data)) {
-		c.error(errOOM)
+		c.Error(errOOM)
 		return false
 	}
 	if err := c.server.keys.put(c.ctx(), string(key), v); err != nil {
@@ -161,9 +132,9 @@ func (c *client) delete(keys ...[]byte) bool {
 
 func (c *client) optional(v value, ok bool) {
 	if ok {
-		c.value(v.data)
+		c.Value(v.data)
 	} else {
-		c.null()
+		c.Null()
 	}
 }
 
@@ -182,7 +153,7 @@ func cmdMGet(c *client, args [][]byte) {
 			return
 		}
 	}
-	c.array(len(values))
+	c.Array(len(values))
 	for i, v := range values {
 		c.optional(v, found[i])
 	}
@@ -209,14 +180,14 @@ func cmdGetSet(c *client, args [][]byte) {
 func cmdMSet(c *client, args [][]byte) {
 	name := strings.ToLower(string(args[0]))
 	if len(args)%2 == 0 {
-		c.errorf("ERR wrong number of arguments for '%s' command", name)
+		c.Errorf("ERR wrong number of arguments for '%s' command", name)
 		return
 	}
 	var keys [][]byte
 	mutations := make([]mutation, 0, len(args)/2)
 	for i := 1; i < len(args); i += 2 {
 		if c.server.keys.tooLarge(args[i], len(args[i+1])) {
-			c.error(errOOM)
+			c.Error(errOOM)
 			return
 		}
 		keys = append(keys, args[i])
@@ -229,7 +200,7 @@ func cmdMSet(c *client, args [][]byte) {
 				c.storage(err)
 				return
 			} else if ok {
-				c.int(0)
+				c.Int(0)
 				return
 			}
 		}
@@ -239,9 +210,9 @@ func cmdMSet(c *client, args [][]byte) {
 		return
 	}
 	if name == "msetnx" {
-		c.int(1)
+		c.Int(1)
 	} else {
-		c.ok()
+		c.OK()
 	}
 }
 
@@ -265,7 +236,7 @@ func cmdDel(c *client, args [][]byte) {
 		}
 	}
 	if c.delete(there...) {
-		c.int(int64(len(there)))
+		c.Int(int64(len(there)))
 	}
 }
 
@@ -280,12 +251,12 @@ func cmdExists(c *client, args [][]byte) {
 			n++
 		}
 	}
-	c.int(n)
+	c.Int(n)
 }
 
 func cmdStrLen(c *client, args [][]byte) {
 	if v, _, done := c.get(args[1]); !done {
-		c.int(int64(len(v.data)))
+		c.Int(int64(len(v.data)))
 	}
 }
 
@@ -295,17 +266,17 @@ func cmdType(c *client, args [][]byte) {
 	case err != nil:
 		c.storage(err)
 	case ok:
-		c.status("string")
+		c.Status("string")
 	default:
-		c.status("none")
+		c.Status("none")
 	}
 }
 
 func cmdGetRange(c *client, args [][]byte) {
-	start, ok1 := parseInt(args[2])
-	end, ok2 := parseInt(args[3])
+	start, ok1 := resp.ParseInt(args[2])
+	end, ok2 := resp.ParseInt(args[3])
 	if !ok1 || !ok2 {
-		c.error(errInteger)
+		c.Error(resp.IntegerError)
 		return
 	}
 	v, _, done := c.get(args[1])
@@ -314,7 +285,7 @@ func cmdGetRange(c *client, args [][]byte) {
 	}
 	n := int64(len(v.data))
 	if start < 0 && end < 0 && start > end {
-		c.bulk(nil)
+		c.Bulk(nil)
 		return
 	}
 	if start < 0 {
@@ -325,20 +296,20 @@ func cmdGetRange(c *client, args [][]byte) {
 	}
 	end = min(end, n-1)
 	if start > end || n == 0 {
-		c.bulk(nil)
+		c.Bulk(nil)
 		return
 	}
-	c.value(v.data[start : end+1])
+	c.Value(v.data[start : end+1])
 }
 
 func cmdSetRange(c *client, args [][]byte) {
-	offset, ok := parseInt(args[2])
+	offset, ok := resp.ParseInt(args[2])
 	if !ok {
-		c.error(errInteger)
+		c.Error(resp.IntegerError)
 		return
 	}
 	if offset < 0 {
-		c.error("ERR offset is out of range")
+		c.Error("ERR offset is out of range")
 		return
 	}
 	defer c.server.keys.lock(args[1])()
@@ -347,18 +318,18 @@ func cmdSetRange(c *client, args [][]byte) {
 		return
 	}
 	if len(args[3]) == 0 {
-		c.int(int64(len(v.data)))
+		c.Int(int64(len(v.data)))
 		return
 	}
-	if offset > c.server.limits.command-int64(len(args[3])) {
-		c.error(errRange)
+	if offset > c.server.limits.Command-int64(len(args[3])) {
+		c.Error(errRange)
 		return
 	}
 	data := make([]byte, max(int64(len(v.data)), offset+int64(len(args[3]))))
 	copy(data, v.data)
 	copy(data[offset:], args[3])
 	if c.put(args[1], value{data, v.ends}) {
-		c.int(int64(len(data)))
+		c.Int(int64(len(data)))
 	}
 }
 
@@ -368,14 +339,14 @@ func cmdAppend(c *client, args [][]byte) {
 	if done {
 		return
 	}
-	if int64(len(v.data)+len(args[2])) > c.server.limits.command {
-		c.error(errRange)
+	if int64(len(v.data)+len(args[2])) > c.server.limits.Command {
+		c.Error(errRange)
 		return
 	}
 	data := make([]byte, 0, len(v.data)+len(args[2]))
 	data = append(append(data, v.data...), args[2]...)
 	if c.put(args[1], value{data, v.ends}) {
-		c.int(int64(len(data)))
+		c.Int(int64(len(data)))
 	}
 }
 
@@ -384,14 +355,14 @@ func cmdIncr(c *client, args [][]byte) {
 	by := int64(1)
 	if len(args) == 3 {
 		var ok bool
-		if by, ok = parseInt(args[2]); !ok {
-			c.error(errInteger)
+		if by, ok = resp.ParseInt(args[2]); !ok {
+			c.Error(resp.IntegerError)
 			return
 		}
 	}
 	if strings.HasPrefix(name, "decr") {
 		if by == -1<<63 {
-			c.error("ERR decrement would overflow")
+			c.Error("ERR decrement would overflow")
 			return
 		}
 		by = -by
@@ -403,25 +374,25 @@ func cmdIncr(c *client, args [][]byte) {
 	}
 	n := int64(0)
 	if ok {
-		if n, ok = parseInt(v.data); !ok {
-			c.error(errInteger)
+		if n, ok = resp.ParseInt(v.data); !ok {
+			c.Error(resp.IntegerError)
 			return
 		}
 	}
 	sum := n + by
 	if by > 0 && sum < n || by < 0 && sum > n {
-		c.error("ERR increment or decrement would overflow")
+		c.Error("ERR increment or decrement would overflow")
 		return
 	}
 	if c.put(args[1], value{strconv.AppendInt(nil, sum, 10), v.ends}) {
-		c.int(sum)
+		c.Int(sum)
 	}
 }
 
 func cmdIncrByFloat(c *client, args [][]byte) {
 	by, ok := parseFloat(args[2])
 	if !ok {
-		c.error(errFloat)
+		c.Error(errFloat)
 		return
 	}
 	defer c.server.keys.lock(args[1])()
@@ -432,72 +403,44 @@ func cmdIncrByFloat(c *client, args [][]byte) {
 	n := 0.0
 	if found {
 		if n, ok = parseFloat(v.data); !ok {
-			c.error(errFloat)
+			c.Error(errFloat)
 			return
 		}
 	}
 	text, ok := addFloats(n, by)
 	if !ok {
-		c.error("ERR increment would produce NaN or Infinity")
+		c.Error("ERR increment would produce NaN or Infinity")
 		return
 	}
 	if c.put(args[1], value{text, v.ends}) {
-		c.bulk(text)
+		c.Bulk(text)
 	}
 }
 
-func cmdDBSize(c *client, _ [][]byte) { c.int(int64(c.server.keys.cache().Len())) }
+func cmdDBSize(c *client, _ [][]byte) { c.Int(int64(c.server.keys.cache().Len())) }
 
 func cmdScan(c *client, args [][]byte) {
-	cursor, err := strconv.ParseUint(string(args[1]), 10, 64)
-	if err != nil {
-		c.error("ERR invalid cursor")
+	o, problem := resp.ParseScan(args)
+	if problem != "" {
+		c.Error(problem)
 		return
-	}
-	count, pattern, match := int64(10), []byte(nil), false
-	for i := 2; i < len(args); i += 2 {
-		if i+1 == len(args) {
-			c.error(errSyntax)
-			return
-		}
-		switch strings.ToUpper(string(args[i])) {
-		case "COUNT":
-			var ok bool
-			if count, ok = parseInt(args[i+1]); !ok {
-				c.error(errInteger)
-				return
-			}
-			if count < 1 {
-				c.error(errSyntax)
-				return
-			}
-		case "MATCH":
-			pattern, match = args[i+1], true
-		case "TYPE":
-			if !strings.EqualFold(string(args[i+1]), "string") {
-				count = 0 // nothing here is of another type
-			}
-		default:
-			c.error(errSyntax)
-			return
-		}
 	}
 	var keys []string
 	next := uint64(0)
-	if count > 0 {
+	if !o.None {
 		now := time.Now()
-		next = c.server.keys.cache().Scan(cursor, int(min(count, 1<<20)), func(key string, v value) bool {
-			if !v.over(now) && (!match || glob(pattern, key)) {
+		next = c.server.keys.cache().Scan(o.Cursor, int(min(o.Count, 1<<20)), func(key string, v value) bool {
+			if !v.over(now) && o.Matches(key) {
 				keys = append(keys, key)
 			}
 			return true
 		})
 	}
-	c.array(2)
-	c.text(strconv.FormatUint(next, 10))
-	c.array(len(keys))
+	c.Array(2)
+	c.Text(strconv.FormatUint(next, 10))
+	c.Array(len(keys))
 	for _, key := range keys {
-		c.text(key)
+		c.Text(key)
 	}
 }
 
@@ -505,13 +448,13 @@ func cmdKeys(c *client, args [][]byte) {
 	var keys []string
 	now := time.Now()
 	for key, v := range c.server.keys.cache().All() {
-		if !v.over(now) && glob(args[1], key) {
+		if !v.over(now) && resp.Glob(args[1], key) {
 			keys = append(keys, key)
 		}
 	}
-	c.array(len(keys))
+	c.Array(len(keys))
 	for _, key := range keys {
-		c.text(key)
+		c.Text(key)
 	}
 }
 
@@ -525,29 +468,29 @@ func cmdRandomKey(c *client, _ [][]byte) {
 		cache.Scan(0, 16, visit)
 	}
 	if len(seen) == 0 {
-		c.null()
+		c.Null()
 		return
 	}
-	c.text(seen[rand.IntN(len(seen))])
+	c.Text(seen[rand.IntN(len(seen))])
 }
 
 func cmdFlush(c *client, args [][]byte) {
 	if len(args) > 2 || len(args) == 2 && !strings.EqualFold(string(args[1]), "sync") && !strings.EqualFold(string(args[1]), "async") {
-		c.error(errSyntax)
+		c.Error(resp.SyntaxError)
 		return
 	}
 	if err := c.server.keys.clear(c.ctx()); err != nil {
 		c.storage(err)
 		return
 	}
-	c.ok()
+	c.OK()
 }
 
 func cmdMemory(c *client, args [][]byte) {
 	switch strings.ToUpper(string(args[1])) {
 	case "USAGE":
 		if len(args) != 3 && (len(args) != 5 || !strings.EqualFold(string(args[3]), "samples")) {
-			c.error(errSyntax)
+			c.Error(resp.SyntaxError)
 			return
 		}
 		v, ok, err := c.server.keys.peek(c.ctx(), args[2])
@@ -555,19 +498,15 @@ func cmdMemory(c *client, args [][]byte) {
 		case err != nil:
 			c.storage(err)
 		case ok:
-			c.int(cost(string(args[2]), v))
+			c.Int(cost(string(args[2]), v))
 		default:
-			c.null()
+			c.Null()
 		}
 	case "DOCTOR":
-		c.verbatim("The cache holds its bound: nothing to report.")
+		c.Verbatim("The cache holds its bound: nothing to report.")
 	default:
-		c.unknownSubcommand(args)
+		c.UnknownSubcommand(args)
 	}
-}
-
-func (c *client) unknownSubcommand(args [][]byte) {
-	c.errorf("ERR unknown subcommand '%s'. Try %s HELP.", clip(args[1], 128), strings.ToUpper(string(args[0])))
 }
 
 func cmdObject(c *client, args [][]byte) {
@@ -575,11 +514,11 @@ func cmdObject(c *client, args [][]byte) {
 	switch sub {
 	case "ENCODING", "REFCOUNT", "FREQ", "IDLETIME":
 	default:
-		c.unknownSubcommand(args)
+		c.UnknownSubcommand(args)
 		return
 	}
 	if len(args) != 3 {
-		c.errorf("ERR wrong number of arguments for 'object|%s' command", strings.ToLower(sub))
+		c.Errorf("ERR wrong number of arguments for 'object|%s' command", strings.ToLower(sub))
 		return
 	}
 	v, ok, err := c.server.keys.peek(c.ctx(), args[2])
@@ -588,38 +527,38 @@ func cmdObject(c *client, args [][]byte) {
 		return
 	}
 	if !ok {
-		c.null()
+		c.Null()
 		return
 	}
 	switch sub {
 	case "ENCODING":
 		encoding := "raw"
-		if _, ok := parseInt(v.data); ok {
+		if _, ok := resp.ParseInt(v.data); ok {
 			encoding = "int"
 		} else if len(v.data) <= 44 {
 			encoding = "embstr"
 		}
-		c.text(encoding)
+		c.Text(encoding)
 	case "REFCOUNT":
-		c.int(1)
+		c.Int(1)
 	case "FREQ":
 		f, ok := c.server.keys.cache().(interface{ Frequency(string) (int, bool) })
 		if !ok {
-			c.error("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+			c.Error("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
 			return
 		}
 		n, _ := f.Frequency(string(args[2]))
-		c.int(int64(n))
+		c.Int(int64(n))
 	case "IDLETIME":
-		c.error("ERR this server keeps the order of uses and not their times")
+		c.Error("ERR this server keeps the order of uses and not their times")
 	}
 }
 
 func cmdTime(c *client, _ [][]byte) {
 	now := time.Now()
-	c.array(2)
-	c.text(strconv.FormatInt(now.Unix(), 10))
-	c.text(fmt.Sprint(now.Nanosecond() / 1000))
+	c.Array(2)
+	c.Text(strconv.FormatInt(now.Unix(), 10))
+	c.Text(fmt.Sprint(now.Nanosecond() / 1000))
 }
 
 var _ cache.Cache[string, value] = switchable{}

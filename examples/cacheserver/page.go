@@ -1,8 +1,6 @@
 package cacheserver
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"embed"
 	"fmt"
@@ -10,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/ashlar-go/ashlar/cache"
@@ -204,78 +201,12 @@ func (s *System) postRun(w http.ResponseWriter, r *http.Request) {
 		s.render(w, r, http.StatusBadRequest, &page.Notice{Error: true, Text: "Type a command first, for example GET greeting."}, line, "")
 		return
 	}
-	reply, err := s.runLine(line)
+	reply, err := s.server.RunLine(line, nil)
 	if err != nil {
 		s.render(w, r, http.StatusBadRequest, &page.Notice{Error: true, Text: err.Error()}, line, "")
 		return
 	}
 	s.render(w, r, http.StatusOK, nil, line, reply)
-}
-
-// runLine runs one command line without a connection.
-func (s *System) runLine(line string) (string, error) {
-	var out bytes.Buffer
-	ours, theirs := net.Pipe() // only for its addresses
-	defer ours.Close()
-	defer theirs.Close()
-	flood := new(atomic.Int64)
-	in := bufio.NewReaderSize(strings.NewReader(strings.ReplaceAll(line, "\n", " ")+"\n"), 64<<10)
-	c := &client{server: s.server, conn: ours, authed: true, since: time.Now()}
-	c.reader = reader{in: in, limits: &s.server.limits, flood: flood}
-	c.writer = writer{out: &outbox{to: &out}, version: 2}
-	args, err := c.reader.inline()
-	if err != nil {
-		return "", err
-	}
-	if len(args) > 0 {
-		c.run(args)
-	}
-	c.out.Flush()
-	return readable(bufio.NewReader(&out)), nil
-}
-
-// readable turns a reply into what redis-cli would print.
-func readable(in *bufio.Reader) string {
-	line, err := in.ReadString('\n')
-	line = strings.TrimRight(line, "\r\n")
-	if err != nil || line == "" {
-		return ""
-	}
-	n := 0
-	fmt.Sscanf(line[1:], "%d", &n)
-	switch line[0] {
-	case '+':
-		return line[1:]
-	case '-':
-		return "(error) " + line[1:]
-	case ':':
-		return "(integer) " + line[1:]
-	case '$':
-		if n < 0 {
-			return "(nil)"
-		}
-		b := make([]byte, n+2)
-		if _, err := in.Read(b[:min(len(b), in.Buffered())]); err != nil && n > 0 {
-			return ""
-		}
-		text := string(b[:n])
-		if strings.Contains(text, "\r\n") {
-			return strings.ReplaceAll(text, "\r\n", "\n")
-		}
-		return fmt.Sprintf("%q", text)
-	}
-	if n <= 0 {
-		return "(empty array)"
-	}
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "%d) %s\n", i+1, strings.ReplaceAll(readable(in), "\n", "\n   "))
-		if b.Len() > 16<<10 {
-			b.WriteString("…")
-			break
-		}
-	}
-	return strings.TrimRight(b.String(), "\n")
 }
 
 func (s *System) postPolicy(w http.ResponseWriter, r *http.Request) {

@@ -2,12 +2,10 @@ package cacheserver
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
 	"net"
 	"runtime"
 	"strings"
@@ -222,43 +220,6 @@ func TestClientThatReadsNothing(t *testing.T) {
 	require.NoError(t, c.ConfigSet(t.Context(), "ashlar-policy", "lru").Err())
 	require.NoError(t, c.Set(t.Context(), "large", "y", 0).Err())
 	require.NoError(t, c.FlushAll(t.Context()).Err())
-}
-
-// What an outbox sends is what was put into it, in order, and large values are
-// not copied.
-func TestOutbox(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	large := make([]byte, 10_000)
-	for i := range large {
-		large[i] = byte(i % 251)
-	}
-	var got, want bytes.Buffer
-	o := &outbox{to: &got}
-	for range 2000 {
-		b := large[:rng.IntN([]int{10, 100, 10_000}[rng.IntN(3)])]
-		switch rng.IntN(5) {
-		case 0:
-			o.WriteByte('!')
-			b = []byte("!")
-		case 1:
-			o.WriteString(string(b))
-		case 2:
-			o.Write(b)
-		default:
-			o.refer(b)
-		}
-		want.Write(b)
-		if rng.IntN(100) == 0 {
-			require.NoError(t, o.Flush())
-		}
-	}
-	require.NoError(t, o.Flush())
-	require.True(t, bytes.Equal(want.Bytes(), got.Bytes()))
-	for range 100_000 {
-		o.refer(large)
-	}
-	require.Equal(t, 1_000_000_000, o.size)
-	require.Less(t, cap(o.tail), 200_000)
 }
 
 func TestPasswordAndClientLimit(t *testing.T) {

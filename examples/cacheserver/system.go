@@ -15,6 +15,7 @@ import (
 	"github.com/ashlar-go/ashlar/cache"
 	"github.com/ashlar-go/ashlar/examples/cacheserver/lab"
 	"github.com/ashlar-go/ashlar/examples/internal/crowd"
+	"github.com/ashlar-go/ashlar/examples/internal/resp"
 	"github.com/ashlar-go/ashlar/examples/internal/sse"
 	"github.com/ashlar-go/ashlar/examples/internal/system"
 	"github.com/ashlar-go/ashlar/examples/internal/web"
@@ -124,25 +125,28 @@ func New(ctx context.Context, c Config) (*System, error) {
 		}
 	}
 	s.server = &server{
-		keys: keys, log: c.Env.Log, password: c.Password, maxConns: c.MaxClients, started: time.Now(), hot: newHotKeys(),
-		limits: limits{args: 1 << 20, inline: 16<<10 - 1, command: int64(largest), inFlight: 4 * int64(largest)},
-		conns:  map[*client]struct{}{},
+		keys: keys, log: c.Env.Log, maxConns: c.MaxClients, started: time.Now(), hot: newHotKeys(),
+		limits: resp.Limits{Args: 1 << 20, Inline: 16<<10 - 1, Command: int64(largest), InFlight: 4 * int64(largest)},
 		// A stop ends the connections first: what they are doing may finish.
 		ctx:     context.WithoutCancel(ctx),
 		latency: c.Env.Metrics.Histogram("cacheserver_command_seconds", "Time to run a command, without the network.", nil),
 	}
-	if s.server.listen, err = web.Listen(ctx, c.Addr, c.Env.Gallery); err != nil {
+	listen, err := web.Listen(ctx, c.Addr, c.Env.Gallery)
+	if err != nil {
 		s.cancel()
 		keys.close(context.Background())
 		return nil, err
 	}
-	s.server.done.Go(s.server.serve)
+	s.server.Server = resp.Serve(listen, resp.Options{
+		Limits: s.server.limits, MaxClients: c.MaxClients, Password: c.Password, Log: c.Env.Log,
+		Open: func(conn *resp.Conn) resp.Session { return &client{Conn: conn, server: s.server} },
+	})
 	s.measure()
 	s.lab = lab.NewHandler(info, c.Env.Log)
 	s.live = sse.New(nil)
 	s.live.Sample("live", func() any { return s.sample() })
 	if c.Env.Load > 0 {
-		s.load = newLoad(s.server.listen.Addr().String(), c.Password)
+		s.load = newLoad(s.server.Addr().String(), c.Password)
 		s.crowd = crowd.Start(ctx, crowd.Options{Users: 16, Rate: 3000 * c.Env.Load, Ramp: time.Second, Act: s.load.act})
 	}
 	go s.fade(ctx)
@@ -179,7 +183,7 @@ func (s *System) measure() {
 	m.GaugeFunc("cacheserver_entries", "Entries held.", func() float64 { return float64(k.cache().Len()) })
 	m.GaugeFunc("cacheserver_used", "Cost of the entries held: bytes, or entries with -max-entries.", func() float64 { return float64(k.cache().Cost()) })
 	m.GaugeFunc("cacheserver_capacity", "What the cache may hold.", func() float64 { return float64(k.cache().Capacity()) })
-	m.GaugeFunc("cacheserver_clients", "Connections.", func() float64 { return float64(s.server.clients()) })
+	m.GaugeFunc("cacheserver_clients", "Connections.", func() float64 { return float64(s.server.Stats().Clients) })
 	if k.behind != nil {
 		m.GaugeFunc("cacheserver_pending", "Mutations that are in the log and not in the store yet.", func() float64 { return float64(k.behind.Stats().Pending) })
 		count("cacheserver_store_reads_total", "Reads of the store.", func() uint64 { return k.behind.Stats().StoreReads })
@@ -187,14 +191,8 @@ func (s *System) measure() {
 	}
 }
 
-func (s *server) clients() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
-
 // Addr is where the server speaks the Redis protocol.
-func (s *System) Addr() string { return s.server.listen.Addr().String() }
+func (s *System) Addr() string { return s.server.Addr().String() }
 
 // Endpoints implements [system.Endpointer].
 func (s *System) Endpoints() []system.Endpoint {
@@ -229,7 +227,7 @@ func (s *System) Close() error {
 		s.load.close()
 	}
 	s.lab.Close()
-	s.server.close()
+	s.server.Close()
 	<-s.faded
 	s.server.keys.heal()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -33,6 +33,9 @@ import (
 // loaded machine is no reason to fail.
 const patience = time.Minute
 
+// height is that of a window for which nothing else is said.
+const height = 900
+
 // A Browser is a Chromium that ends with the test.
 type Browser struct{ ctx context.Context }
 
@@ -40,7 +43,7 @@ type Browser struct{ ctx context.Context }
 // is installed, or fails if services are required.
 func Start(tb testing.TB) *Browser {
 	tb.Helper()
-	path := services.Find(tb, "chromium", "chromium-browser", "google-chrome", "chrome")
+	path := services.Find(tb, "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 	profile, err := os.MkdirTemp("", "ashlar-browser-")
 	if err != nil {
 		tb.Fatal(err)
@@ -80,6 +83,7 @@ type Page struct {
 	tb     testing.TB
 	ctx    context.Context
 	cancel context.CancelFunc
+	still  bool
 
 	mu       sync.Mutex
 	problems []string // errors of the console, requests to other machines
@@ -107,14 +111,9 @@ func (b *Browser) Open(tb testing.TB, address string, o Options) *Page {
 	if err := chromedp.Listen(ctx, p.watch(address)); err != nil {
 		tb.Fatalf("listen to the page: %v", err)
 	}
-	p.Resize(orDefault(o.Width, 1400), orDefault(o.Height, 900))
-	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: orDefault(o.Theme, "light")}}
-	if o.Still {
-		features = append(features, &emulation.MediaFeature{Name: "prefers-reduced-motion", Value: "reduce"})
-	}
-	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
-		tb.Fatalf("emulate %v: %v", features, err)
-	}
+	p.Resize(orDefault(o.Width, 1400), orDefault(o.Height, height))
+	p.still = o.Still
+	p.Theme(orDefault(o.Theme, "light"))
 	if o.NoScript {
 		if _, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
 			tb.Fatalf("turn scripts off: %v", err)
@@ -211,11 +210,50 @@ func (p *Page) Resize(width, height int) {
 	p.act(chromedp.EmulateViewport(int64(width), int64(height)))
 }
 
-// Click clicks the first element that fits the CSS selector, once it is
-// visible.
+// click presses the element in one step: the place of an element on a live page,
+// asked for first and clicked at then, may be another's by that time.
+const click = `(selector => {
+	const element = document.querySelector(selector);
+	if (!element) return "is not there";
+	element.scrollIntoView({ block: "center", behavior: "instant" });
+	const box = element.getBoundingClientRect();
+	const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+	if (!hit || !(element.contains(hit) || hit.closest("label")?.control === element)) return "is hidden or covered by " + hit?.outerHTML.slice(0, 200);
+	element.focus();
+	element.click();
+	return "";
+})(%q)`
+
+// Theme makes the user's system prefer a theme, "light" or "dark".
+func (p *Page) Theme(theme string) {
+	p.tb.Helper()
+	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}
+	if p.still {
+		features = append(features, &emulation.MediaFeature{Name: "prefers-reduced-motion", Value: "reduce"})
+	}
+	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
+		p.tb.Fatalf("emulate %v: %v", features, err)
+	}
+}
+
+// Click clicks the first element that fits the CSS selector, once a pointer
+// would reach its middle.
 func (p *Page) Click(selector string) {
 	p.tb.Helper()
-	p.act(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	gesture := func(params *runtime.EvaluateParams) { params.UserGesture = new(true) }
+	for {
+		problem, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(click, selector), gesture))
+		if err == nil && problem == "" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			p.tb.Fatalf("browser: click %s: it %s (%v)", selector, problem, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Type types text into the element that fits the selector.

@@ -1,4 +1,4 @@
-package cacheserver
+package resp
 
 import (
 	"io"
@@ -6,19 +6,21 @@ import (
 	"time"
 )
 
-// An outbox holds replies until they are sent. Commands only fill it, so that
+// An Outbox holds replies until they are sent. Commands only fill it, so that
 // none waits for a client that does not read while it holds a lock that
 // others need.
 //
 // What is short is copied, one reply behind the other; from outboxCopies bytes
 // on, values are only referred to, since a command may ask for one of them a
-// million times. Values never change once they are stored.
-type outbox struct {
+// million times. Values never change once they are stored. An Outbox must not be
+// used by several goroutines at once.
+type Outbox struct {
 	to    io.Writer // a net.Conn, or for tests and the page's console anything
 	parts net.Buffers
 	tail  []byte // behind the parts
 	size  int    // of all
 	err   error  // the first; nothing is sent after it
+	write time.Duration
 }
 
 const (
@@ -26,25 +28,34 @@ const (
 	outboxRefers = 64 // least bytes of a value that is referred to
 )
 
-func (o *outbox) Write(b []byte) (int, error) {
+// NewOutbox returns an empty outbox that sends to a connection or another writer.
+func NewOutbox(to io.Writer) *Outbox { return &Outbox{to: to, write: writeTimeout} }
+
+// Size returns the number of bytes that wait.
+func (o *Outbox) Size() int { return o.size }
+
+// Write implements [io.Writer]; it cannot fail.
+func (o *Outbox) Write(b []byte) (int, error) {
 	o.tail = append(o.tail, b...)
 	o.size += len(b)
 	return len(b), nil
 }
 
-func (o *outbox) WriteString(s string) {
+// WriteString is Write of a string.
+func (o *Outbox) WriteString(s string) {
 	o.tail = append(o.tail, s...)
 	o.size += len(s)
 }
 
-func (o *outbox) WriteByte(c byte) error {
+// WriteByte implements [io.ByteWriter]; it cannot fail.
+func (o *Outbox) WriteByte(c byte) error {
 	o.tail = append(o.tail, c)
 	o.size++
 	return nil
 }
 
-// refer is Write of bytes that never change.
-func (o *outbox) refer(b []byte) {
+// Refer is Write of bytes that never change.
+func (o *Outbox) Refer(b []byte) {
 	if len(b) < outboxRefers || o.size+len(b) <= outboxCopies {
 		o.Write(b)
 		return
@@ -55,9 +66,9 @@ func (o *outbox) refer(b []byte) {
 	o.size += len(b)
 }
 
-// Flush sends everything. A client that takes nothing for writeTimeout gets an
-// error, and no more.
-func (o *outbox) Flush() error {
+// Flush sends everything. A client that takes longer than writeTimeout for a
+// megabyte gets an error, and no more.
+func (o *Outbox) Flush() error {
 	if o.err == nil && o.size > 0 {
 		o.err = o.send(append(o.parts, o.tail))
 	}
@@ -68,25 +79,26 @@ func (o *outbox) Flush() error {
 	return o.err
 }
 
-func (o *outbox) send(parts net.Buffers) error {
+func (o *Outbox) send(parts net.Buffers) error {
 	const most = 1 << 20 // bytes for which a client has writeTimeout
 	conn, patient := o.to.(net.Conn)
 	for len(parts) > 0 {
-		n, size := 0, 0
-		for n < len(parts) && n < 1024 && size < most {
-			size += len(parts[n])
-			n++
+		var batch net.Buffers
+		for size := 0; len(parts) > 0 && len(batch) < 1024 && size < most; {
+			n := min(len(parts[0]), most-size)
+			batch, size = append(batch, parts[0][:n]), size+n
+			if parts[0] = parts[0][n:]; len(parts[0]) == 0 {
+				parts = parts[1:]
+			}
 		}
 		if patient {
-			if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			if err := conn.SetWriteDeadline(time.Now().Add(o.write)); err != nil {
 				return err
 			}
 		}
-		batch := parts[:n:n]
 		if _, err := batch.WriteTo(o.to); err != nil {
 			return err
 		}
-		parts = parts[n:]
 	}
 	return nil
 }
