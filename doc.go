@@ -28,6 +28,13 @@
 //   - [github.com/ashlar-go/ashlar/shortener]: short links: codes, which URLs, expiry and limits, who visits
 //   - [github.com/ashlar-go/ashlar/shortener/storetest]: the conformance suite for stores of links
 //
+// # Storage
+//
+//   - [github.com/ashlar-go/ashlar/commitlog]: an append-only log on disk, of record batches as Kafka has them; topics of several
+//   - [github.com/ashlar-go/ashlar/commitlog/group]: consumer groups: who reads which partition, in which generation, and how far
+//   - [github.com/ashlar-go/ashlar/kvstore]: an embedded, ordered store of keys and values: a log and a directory of all keys
+//   - [github.com/ashlar-go/ashlar/kvstore/replica]: what replicas of a key-value store say to each other: quorums, conflicts, hints, repair
+//
 // # Imports
 //
 // A package imports the standard library, at most the four libraries that
@@ -40,10 +47,17 @@
 //	cache/cachetest     cache
 //	cache/random        cache internal/cachecore
 //	cart                -
+//	commitlog           internal/groupcommit internal/vfs
+//	commitlog/group     -
 //	consistenthash      -
 //	hitcounter          -
 //	internal/cachecore  cache
+//	internal/groupcommit -
 //	internal/trace      -
+//	internal/vfs        -
+//	internal/vfs/crashtest internal/vfs
+//	kvstore             cache internal/groupcommit internal/vfs tinylfu
+//	kvstore/replica     commitlog consistenthash internal/vfs
 //	lfu                 cache internal/cachecore
 //	lru                 cache internal/cachecore
 //	movingavg           -

@@ -232,6 +232,23 @@ func (r *Ring[N]) walk(h uint64, yield func(i int) bool) {
 	}
 }
 
+// Points iterates over the points in the order of their positions on a circle of
+// 2^32, with their nodes. A node owns the positions from behind the point before
+// its own up to its own; those behind the last point belong to the first. Of
+// points in one place the first counts.
+func (r *Ring[N]) Points() iter.Seq2[uint32, N] {
+	return func(yield func(uint32, N) bool) {
+		for _, p := range r.points {
+			if !yield(uint32(p>>32), r.nodes[p&0xffff]) {
+				return
+			}
+		}
+	}
+}
+
+// Position returns where key is on the circle of [Ring.Points].
+func (r *Ring[N]) Position(key string) uint32 { return uint32(r.key(Hash(key)) >> 32) }
+
 // With returns a ring with more nodes, under the same options.
 func (r *Ring[N]) With(nodes ...N) (Placement[N], error) {
 	return result(NewRing(r.with(nodes), &r.opts))

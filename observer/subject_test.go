@@ -310,7 +310,7 @@ func TestSubjectEventsEndWithContext(t *testing.T) {
 		for i := range 5 {
 			s.Publish(i)
 		}
-		require.Equal(t, []int{3}, <-done)
+		require.Len(t, <-done, 1) // which one, is a matter of who was faster
 		require.Zero(t, s.Len())
 	})
 }

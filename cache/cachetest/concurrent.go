@@ -17,9 +17,14 @@ const writers = 16
 // crowd runs f in writers goroutines and waits for them.
 func crowd(f func(writer int, rng *rand.Rand)) {
 	var wg sync.WaitGroup
+	start := make(chan struct{}) // so that the first is not done before the last begins
 	for w := range writers {
-		wg.Go(func() { f(w, rand.New(rand.NewPCG(uint64(w), 99))) })
+		wg.Go(func() {
+			<-start
+			f(w, rand.New(rand.NewPCG(uint64(w), 99)))
+		})
 	}
+	close(start)
 	wg.Wait()
 }
 
