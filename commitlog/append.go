@@ -205,17 +205,14 @@ func (l *Log) AppendBatch(ctx context.Context, batch []byte) (first int64, err e
 
 // appendBatch adds a sound batch of that many offsets.
 func (l *Log) appendBatch(b Batch, records int) (first int64, err error) {
-	mark, err := l.place(len(b), func(buf []byte, at int64) ([]byte, int64, error) {
+	mark, err := l.placeBatch(b, func() error {
 		first = l.app.next
 		if err := l.app.number(records); err != nil {
-			return nil, 0, err
-		}
-		if err := l.room(at, checkSize+len(b)); err != nil {
-			return nil, 0, err
+			return err
 		}
 		b.SetBaseOffset(first)
 		b.SetLeaderEpoch(l.epoch.Load())
-		return l.addFrame(buf, at, b)
+		return nil
 	})
 	if err != nil {
 		return 0, err
@@ -224,20 +221,67 @@ func (l *Log) appendBatch(b Batch, records int) (first int64, err error) {
 	return first, l.acknowledge(mark)
 }
 
-// addFrame adds a batch as it is, for which there is room.
-func (l *Log) addFrame(buf []byte, at int64, b Batch) ([]byte, int64, error) {
+// placeBatch adds a batch as it is after prepare, which is called with the
+// committer locked, again in each segment that is tried. A batch that would fill
+// the buffer is not copied into it.
+func (l *Log) placeBatch(b Batch, prepare func() error) (groupcommit.Mark, error) {
+	begin := func(buf []byte, at int64) ([]byte, error) {
+		if err := prepare(); err != nil {
+			return nil, err
+		}
+		if err := l.room(at, checkSize+len(b)); err != nil {
+			return nil, err
+		}
+		return l.closeOpen(buf, at), nil
+	}
+	if len(b) < l.opts.BufferBytes {
+		return l.place(len(b), func(buf []byte, at int64) ([]byte, int64, error) {
+			buf, err := begin(buf, at)
+			if err != nil {
+				return nil, 0, err
+			}
+			return l.addFrame(buf, at-l.app.origin, b, len(b)), l.app.next, nil
+		})
+	}
+	return l.placed(len(b), func() (groupcommit.Mark, error) {
+		return l.committer.AppendLarge(func(buf []byte, at int64, durable groupcommit.Mark) ([]byte, []byte, int64, error) {
+			before := at - int64(len(buf))
+			buf, err := begin(buf, at)
+			if err != nil {
+				return nil, nil, 0, err
+			}
+			buf = l.addMark(buf, before, durable)
+			position := before + int64(len(buf)) - l.app.origin
+			head := b.head(position)
+			l.aheadRoom = 0 // what comes after buf are no zeros but the tail
+			return l.addFrame(buf, position, b, head), b[head:], l.app.next, nil
+		})
+	})
+}
+
+// head returns how many bytes of a batch in a frame at a position are written
+// with what comes before it: what is written apart begins where a page of the file
+// does. If it did inside of a sector, that sector could be torn by a crash although
+// no single write was, and recovery would take it for damage.
+func (b Batch) head(position int64) int {
+	const page = 4096
+	least := position + checkSize + guarded
+	return min(int((least+page-1)/page*page-position-checkSize), len(b))
+}
+
+// addFrame adds the frame of a batch, for which there is room at a position of the
+// file, with so many bytes of it, and notes it.
+func (l *Log) addFrame(buf []byte, position int64, b Batch, bytes int) []byte {
 	a := &l.app
-	buf = l.closeOpen(buf, at)
 	start := len(buf)
 	buf = append(buf, 0, 0, 0, 0)
-	buf = append(buf, b...)
-	position := at - a.origin
+	buf = append(buf, b[:bytes]...)
 	a.segment.sealFrame(buf[start:], position)
 	a.segment.note(b.BaseOffset(), position, b.maxMillis())
 	a.next = b.LastOffset() + 1
 	l.end.Store(a.next)
 	l.arm()
-	return buf, a.next, nil
+	return buf
 }
 
 // AppendReplica adds batches that a leader has stored, as ReadBatches returns
@@ -256,14 +300,11 @@ func (l *Log) AppendReplica(ctx context.Context, batches []byte) (end int64, err
 			break
 		}
 		var mark groupcommit.Mark
-		mark, err = l.place(len(b), func(buf []byte, at int64) ([]byte, int64, error) {
+		mark, err = l.placeBatch(b, func() error {
 			if b.BaseOffset() < l.app.next {
-				return nil, 0, &OutOfRangeError{b.BaseOffset(), l.start.Load(), l.app.next}
+				return &OutOfRangeError{b.BaseOffset(), l.start.Load(), l.app.next}
 			}
-			if err := l.room(at, checkSize+len(b)); err != nil {
-				return nil, 0, err
-			}
-			return l.addFrame(buf, at, b)
+			return nil
 		})
 		if err != nil {
 			break
@@ -287,8 +328,13 @@ func (l *Log) count(records int) {
 // place calls encode with the committer locked, in another segment if there is
 // no room in this one.
 func (l *Log) place(size int, encode func(buf []byte, at int64) ([]byte, int64, error)) (groupcommit.Mark, error) {
+	return l.placed(size, func() (groupcommit.Mark, error) { return l.committer.Append(encode) })
+}
+
+// placed calls add, and again in another segment if there is no room in this one.
+func (l *Log) placed(size int, add func() (groupcommit.Mark, error)) (groupcommit.Mark, error) {
 	for {
-		mark, err := l.committer.Append(encode)
+		mark, err := add()
 		if err == nil {
 			return mark, nil
 		}
@@ -429,14 +475,19 @@ func (l *Log) every() int64 { return int64(max(l.opts.IndexBytes, frameMinimum))
 // sealGroup is called with the committer locked when its buffer is about to be
 // written: it finishes the open batch and adds a durable mark if there is news.
 func (l *Log) sealGroup(buf []byte, at int64, durable groupcommit.Mark) []byte {
+	buf = l.closeOpen(buf, at+int64(len(buf)))
+	l.aheadRoom = l.app.limit
+	return l.addMark(buf, at, durable)
+}
+
+// addMark adds a durable mark to a buffer that begins at the position at of the
+// stream, if there is news.
+func (l *Log) addMark(buf []byte, at int64, durable groupcommit.Mark) []byte {
 	a := &l.app
-	end := at + int64(len(buf))
-	buf = l.closeOpen(buf, end)
 	if synced := durable.Pos - a.origin; synced > a.mark {
-		buf = a.segment.appendMark(buf, end-a.origin, synced, durable.Seq)
+		buf = a.segment.appendMark(buf, at+int64(len(buf))-a.origin, synced, durable.Seq)
 		a.mark = synced
 	}
-	l.aheadRoom = a.limit
 	return buf
 }
 

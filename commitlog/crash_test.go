@@ -265,6 +265,7 @@ var policies = map[string]commitlog.Options{
 	"bytes":    {Sync: commitlog.SyncBytes, SyncBytes: 1000},
 	"never":    {Sync: commitlog.SyncNever},
 	"through":  {Sync: commitlog.SyncNever, WriteThrough: true, IndexBytes: 256},
+	"large":    {Sync: commitlog.SyncNever, BufferBytes: 100}, // most batches are not copied
 	"compress": {Sync: commitlog.SyncEach, Codec: commitlog.GzipCodec(1)},
 }
 

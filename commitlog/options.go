@@ -68,7 +68,8 @@ type Options struct {
 	WriteThrough bool
 
 	// BufferBytes is the size at which the buffer is written and appends wait
-	// for it; there are two. The default is 256 KiB.
+	// for it; there are two. The default is 256 KiB. A batch of AppendBatch or
+	// AppendReplica that is not smaller is written at once, without a copy.
 	BufferBytes int
 
 	// Codec compresses the records of each Append; nil does not. Batches are

@@ -141,6 +141,33 @@ func (c *Committer) Append(encode func(buf []byte, at int64) (longer []byte, seq
 	return c.appended, nil
 }
 
+// AppendLarge is Append for a frame so large that to copy it into the buffer
+// would cost more than a call of the sink: encode adds only the head of the
+// frame, and AppendLarge writes the buffer and then the tail, which stays the
+// caller's and is not kept. Seal is not called, since nothing may come after
+// the tail: encode finishes what the buffer holds, for which it gets the durable
+// mark, too. The frame is written when AppendLarge returns.
+func (c *Committer) AppendLarge(encode func(buf []byte, at int64, durable Mark) (longer, tail []byte, seq int64, err error)) (Mark, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && (c.rotating || c.writing) {
+		c.wrote.Wait()
+	}
+	if c.err != nil {
+		return Mark{}, c.err
+	}
+	longer, tail, seq, err := encode(c.open, c.appended.Pos, c.durable)
+	if err != nil {
+		return Mark{}, err
+	}
+	c.appended.Pos += int64(len(longer) - len(c.open) + len(tail))
+	c.appended.Seq = seq
+	c.open = longer
+	mark := c.appended
+	c.put(tail)
+	return mark, c.err
+}
+
 // Commit returns when the stream is durable up to pos, leading if nobody does.
 func (c *Committer) Commit(pos int64) error {
 	c.mu.Lock()
@@ -346,19 +373,27 @@ func (c *Committer) gather() {
 	}
 }
 
-// write takes the open buffer and writes it. The lock is held at both ends.
+// write finishes the open buffer and writes it. The lock is held at both ends.
 func (c *Committer) write() {
-	c.writing = true
-	at := c.written.Pos
-	buf := c.open
 	if c.opts.Seal != nil {
-		buf = c.opts.Seal(buf, at, c.durable)
-		c.appended.Pos = at + int64(len(buf))
+		at := c.written.Pos
+		c.open = c.opts.Seal(c.open, at, c.durable)
+		c.appended.Pos = at + int64(len(c.open))
 	}
-	target := c.appended
+	c.put(nil)
+}
+
+// put takes the open buffer and writes it and then tail. The lock is held at
+// both ends.
+func (c *Committer) put(tail []byte) {
+	c.writing = true
+	at, buf, target := c.written.Pos, c.open, c.appended
 	c.open, c.spare, c.frames = c.spare[:0], nil, 0
 	c.mu.Unlock()
 	err := c.sink.Write(buf, at)
+	if err == nil && len(tail) > 0 {
+		err = c.sink.Write(tail, at+int64(len(buf)))
+	}
 	c.mu.Lock()
 	c.writing = false
 	if cap(buf) <= 4*c.opts.Limit { // one that a giant frame has stretched goes

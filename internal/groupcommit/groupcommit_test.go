@@ -3,6 +3,7 @@ package groupcommit
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -253,6 +254,100 @@ func TestSeal(t *testing.T) {
 	require.Equal(t, Mark{12, 2}, c.Durable())
 }
 
+// large appends a frame whose tail is written from where it is.
+func large(c *Committer, head, tail string, seq int64) (Mark, error) {
+	return c.AppendLarge(func(buf []byte, _ int64, _ Mark) ([]byte, []byte, int64, error) {
+		return append(buf, head...), []byte(tail), seq, nil
+	})
+}
+
+func TestAppendLarge(t *testing.T) {
+	d := &disk{}
+	var written []Mark
+	c := New(d, Mark{}, &Options{
+		Seal:    func(buf []byte, _ int64, _ Mark) []byte { return append(buf, '.') },
+		Written: func(m Mark) { written = append(written, m) },
+	})
+	_, err := frame(c, "small ", 1)
+	require.NoError(t, err)
+	m, err := c.AppendLarge(func(buf []byte, at int64, durable Mark) ([]byte, []byte, int64, error) {
+		require.Equal(t, "small ", string(buf))
+		require.EqualValues(t, 6, at)
+		require.Equal(t, Mark{}, durable)
+		return append(buf, "head "...), []byte("tail "), 2, nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, Mark{16, 2}, m)
+	require.Equal(t, "small head tail ", string(d.written))
+	require.Equal(t, 2, d.writes)
+	require.Equal(t, []Mark{m}, written, "one step")
+	require.Equal(t, m, c.Written())
+	require.Zero(t, d.syncs)
+
+	refused := errors.New("refused")
+	_, err = frame(c, "more", 3)
+	require.NoError(t, err)
+	_, err = c.AppendLarge(func(buf []byte, _ int64, durable Mark) ([]byte, []byte, int64, error) {
+		return append(buf, "no"...), []byte("no"), 4, refused
+	})
+	require.ErrorIs(t, err, refused)
+	require.Equal(t, Mark{20, 3}, c.Appended())
+	require.Equal(t, m, c.Written())
+
+	require.NoError(t, c.Commit(20))
+	require.Equal(t, "small head tail more.", string(d.written))
+	m, err = large(c, "head", "", 5)
+	require.NoError(t, err)
+	require.Equal(t, Mark{25, 5}, m)
+	require.NoError(t, c.Close())
+	require.Equal(t, 25, d.durable)
+	_, err = large(c, "x", "y", 6)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+// A large frame waits for the write that runs, not for the sync.
+func TestAppendLargeDuringSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{hold: make(chan struct{})}
+		c := New(d, Mark{}, nil)
+		one, err := frame(c, "one", 1)
+		require.NoError(t, err)
+		done := make(chan error)
+		go func() { done <- c.Commit(one.Pos) }()
+		synctest.Wait()
+		two, err := large(c, "t", "wo", 2)
+		require.NoError(t, err)
+		require.Equal(t, two, c.Written())
+		d.hold <- struct{}{}
+		require.NoError(t, <-done)
+		require.Equal(t, one, c.Durable())
+	})
+}
+
+// Whichever of its two writes fails, nothing is said to be written.
+func TestAppendLargeFails(t *testing.T) {
+	broken := errors.New("broken")
+	for bad := range 2 {
+		d := &disk{failWrite: func(n int) error {
+			if n == bad+2 {
+				return broken
+			}
+			return nil
+		}}
+		c := New(d, Mark{}, nil)
+		one, err := frame(c, "one", 1)
+		require.NoError(t, err)
+		require.NoError(t, c.Commit(one.Pos))
+		_, err = large(c, "head", "tail", 2)
+		require.ErrorIs(t, err, broken)
+		require.Equal(t, one, c.Written())
+		require.Equal(t, bad+2, d.writes, "nothing is written after a failure")
+		_, err = frame(c, "more", 3)
+		require.ErrorIs(t, err, broken)
+		require.ErrorIs(t, c.Close(), broken)
+	}
+}
+
 func TestLimitWrites(t *testing.T) {
 	d := &disk{}
 	c := New(d, Mark{}, &Options{Limit: 4})
@@ -273,7 +368,13 @@ func TestConcurrentSafe(t *testing.T) {
 	for g := range 16 {
 		all.Go(func() {
 			for i := range 200 {
-				m, err := frame(c, "0123456789abcdef", int64(i))
+				var m Mark
+				var err error
+				if (g+i)%5 == 0 {
+					m, err = large(c, "0123456", "789abcdef", int64(i))
+				} else {
+					m, err = frame(c, "0123456789abcdef", int64(i))
+				}
 				if err != nil {
 					t.Error(err)
 					return
@@ -305,5 +406,6 @@ func TestConcurrentSafe(t *testing.T) {
 		t.Error(err)
 	}
 	require.NoError(t, d.bad)
+	require.Equal(t, strings.Repeat("0123456789abcdef", 16*200), string(d.written), "no frame is parted")
 	require.Equal(t, 16*200*16, d.durable)
 }
