@@ -114,7 +114,7 @@ func (l *Log) dropDeleted() error {
 		return nil
 	}
 	l.segments = keep
-	if first := keep[0]; first.saved.start < start { // it was in one that goes
+	if first := keep[0]; start > 0 { // it may be in one that goes, and here not yet durable
 		c := first.saved
 		c.start = start
 		if err := first.writeBoth(c); err != nil {

@@ -495,3 +495,51 @@ func repairs(t *testing.T, m *vfs.Mem, opts commitlog.Options, want []string, ta
 	require.Equal(t, next+1, l.End())
 	require.NoError(t, l.Close())
 }
+
+// Where the log starts stays durable when processes are killed at any two calls of
+// two recoveries, of which the second finds what the first has written, and the
+// power is lost after the third.
+func TestStartSurvivesKilledRecoveries(t *testing.T) {
+	m := vfs.NewMem()
+	opts := &commitlog.Options{FS: m, SegmentBytes: 8192}
+	l, err := commitlog.Open("", opts)
+	require.NoError(t, err)
+	_, err = l.Append(t.Context(), commitlog.Record{Value: make([]byte, 4000)})
+	require.NoError(t, err)
+	require.NoError(t, l.DeleteBefore(1))
+	for range 2 { // in a segment each
+		_, err = l.Append(t.Context(), commitlog.Record{Value: make([]byte, 4000)})
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.Close())
+
+	open := func(m *vfs.Mem) {
+		l, err := commitlog.Open("", &commitlog.Options{FS: m})
+		require.NoError(t, err)
+		require.EqualValues(t, 1, l.Start())
+		require.EqualValues(t, 3, l.End())
+		require.NoError(t, l.Verify(t.Context()))
+		require.NoError(t, l.Close())
+	}
+	// killed returns what a process leaves that is killed before each call that changes files.
+	killed := func(m *vfs.Mem) (found []*vfs.Mem) {
+		m.Hook(func(c vfs.Call) error {
+			if c.Op.Changes() {
+				found = append(found, m.Kill())
+			}
+			return nil
+		})
+		open(m)
+		m.Hook()
+		return found
+	}
+	tried := 0
+	for _, first := range killed(m.Kill()) {
+		for _, second := range killed(first) {
+			open(second)
+			open(second.Crash(nil))
+			tried++
+		}
+	}
+	require.Greater(t, tried, 50)
+}
