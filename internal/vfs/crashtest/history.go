@@ -35,8 +35,8 @@ type Options struct {
 	Draws   int    // power losses drawn at each; 0 means 2
 	Recover func(found *vfs.Mem)
 	// Recover opens the store and closes it, whatever comes of it; nil for none.
-	// With it, some of the crashes happen again during recovery, and every killed
-	// process is followed by a recovery and a power loss.
+	// With it, some of the crashes happen again during recovery, and every process
+	// that is killed, in a recovery, too, is followed by one and a power loss.
 
 	RecoverEvery int // try recovery on every that many crashes; 0 means 5
 }
@@ -124,13 +124,14 @@ func (h *history) try(c vfs.Call, what string, take func(*rand.Rand) *vfs.Mem) {
 	h.check(check, found, at)
 }
 
-// recover lets the store recover and checks what is found if that does not come to its end.
+// recover lets the store recover and checks what is found if that does not come to its
+// end; of a killed one also what its recovery leaves if the power is lost after it.
 func (h *history) recover(m *vfs.Mem, at Point, rng *rand.Rand, check Check) {
 	var found []*vfs.Mem
 	var during []vfs.Call
 	m.Hook(func(c vfs.Call) error {
 		if c.Op.Changes() {
-			found, during = append(found, m.Crash(rng), m.Kill()), append(during, c, c)
+			found, during = append(found, m.Crash(rng), m.Kill(), m.Kill()), append(during, c, c, c)
 		}
 		return nil
 	})
@@ -140,6 +141,11 @@ func (h *history) recover(m *vfs.Mem, at Point, rng *rand.Rand, check Check) {
 		h.report.Recoveries++
 		then := at
 		then.What = fmt.Sprintf("crash in recovery before %v, after %s", during[i], at.What)
+		if i%3 == 2 {
+			h.opts.Recover(m)
+			m = m.Crash(nil)
+			then.What = "power loss after the next recovery, " + then.What
+		}
 		h.check(check, m, then)
 	}
 }
