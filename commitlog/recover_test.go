@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/commitlog"
@@ -177,6 +178,60 @@ func caseRemovalInterrupted(t *testing.T) {
 	}
 	opens(t, m, small, 60, want[60:])
 	require.Equal(t, files, segmentFiles(t, m)[:len(files)])
+}
+
+// A log whose start is the end of a segment that the next Open removes.
+func startsBehindASegment(t *testing.T) (m *vfs.Mem, next string, want []string) {
+	t.Helper()
+	l, m := openMem(t, small)
+	fill(t, l, 0, 3)
+	require.NoError(t, l.DeleteBefore(3))
+	text := strings.Repeat("x", 5000)
+	_, err := l.Append(t.Context(), value(text))
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.Len(t, segmentFiles(t, m), 2)
+	return m, last(t, m), []string{text}
+}
+
+// A process is killed while it notes the start in the segment that stays, the next
+// one removes the other, and then there is a power loss.
+func TestRemovalInterruptedTwice(t *testing.T) {
+	m, next, want := startsBehindASegment(t)
+	opts := small
+	opts.FS = m
+	var killed []*vfs.Mem
+	m.Hook(func(c vfs.Call) error {
+		if c.Op == vfs.OpSync && c.Path == next {
+			killed = append(killed, m.Kill())
+		}
+		return nil
+	})
+	l, err := commitlog.Open("", &opts)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.NotEmpty(t, killed)
+	for _, m := range killed {
+		opts.FS = m
+		l, err := commitlog.Open("", &opts)
+		require.NoError(t, err)
+		lost := m.Crash(nil)
+		require.NoError(t, l.Close())
+		opens(t, lost, small, 3, want)
+	}
+}
+
+// An Open that fails as it removes segments gives all handles back.
+func TestRemovalFails(t *testing.T) {
+	m, next, want := startsBehindASegment(t)
+	opts := small
+	opts.FS = m
+	m.Hook(vfs.When(func(c vfs.Call) bool { return c.Op == vfs.OpWrite && c.Path == next }, syscall.EIO))
+	_, err := commitlog.Open("", &opts)
+	require.ErrorIs(t, err, syscall.EIO)
+	require.Empty(t, m.Open())
+	m.Hook()
+	opens(t, m, small, 3, want)
 }
 
 func caseMergeInterrupted(t *testing.T) {
