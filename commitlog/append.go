@@ -240,7 +240,8 @@ func (l *Log) placeBatch(b Batch, prepare func() error) (groupcommit.Mark, error
 			if err != nil {
 				return nil, 0, err
 			}
-			return l.addFrame(buf, at-l.app.origin, b, len(b)), l.app.next, nil
+			buf = l.addFrame(buf, at-l.app.origin, b, len(b))
+			return buf, l.app.next, nil
 		})
 	}
 	return l.placed(len(b), func() (groupcommit.Mark, error) {
@@ -254,7 +255,8 @@ func (l *Log) placeBatch(b Batch, prepare func() error) (groupcommit.Mark, error
 			position := before + int64(len(buf)) - l.app.origin
 			head := b.head(position)
 			l.aheadRoom = 0 // what comes after buf are no zeros but the tail
-			return l.addFrame(buf, position, b, head), b[head:], l.app.next, nil
+			buf = l.addFrame(buf, position, b, head)
+			return buf, b[head:], l.app.next, nil
 		})
 	})
 }

@@ -183,7 +183,7 @@ func (h *history) step() error {
 			records[i].Value = []byte(text)
 		}
 		h.begin(next)
-		if p < 50 {
+		if p < 50 != (h.opts.BufferBytes > 0) {
 			_, err = h.log.Append(h.ctx, records...)
 		} else {
 			var batch []byte
@@ -265,7 +265,7 @@ var policies = map[string]commitlog.Options{
 	"bytes":    {Sync: commitlog.SyncBytes, SyncBytes: 1000},
 	"never":    {Sync: commitlog.SyncNever},
 	"through":  {Sync: commitlog.SyncNever, WriteThrough: true, IndexBytes: 256},
-	"large":    {Sync: commitlog.SyncNever, BufferBytes: 100}, // most batches are not copied
+	"large":    {Sync: commitlog.SyncNever, BufferBytes: 100, SegmentBytes: 16 << 10}, // most batches are not copied, some are written in two
 	"compress": {Sync: commitlog.SyncEach, Codec: commitlog.GzipCodec(1)},
 }
 
@@ -278,7 +278,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			crashes := 0
 			for seed := range uint64(*histories) {
-				opts.SegmentBytes = 8192
+				opts.SegmentBytes = max(opts.SegmentBytes, 8192)
 				h := newHistory(seed, opts)
 				report, err := crashtest.History(crashtest.Options{
 					Seed: seed,

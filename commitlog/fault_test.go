@@ -23,7 +23,7 @@ import (
 func TestFaultAtEveryCall(t *testing.T) {
 	for name, opts := range policies {
 		t.Run(name, func(t *testing.T) {
-			opts.SegmentBytes = 8192
+			opts.SegmentBytes = max(opts.SegmentBytes, 8192)
 			every := 3
 			if *histories > 1 {
 				every = 1

@@ -113,14 +113,15 @@ func (l *Log) dropDeleted() error {
 	if len(drop) == 0 {
 		return nil
 	}
-	l.segments = keep
-	if first := keep[0]; start > 0 { // it may be in one that goes, and here not yet durable
-		c := first.saved
-		c.start = start
-		if err := first.writeBoth(c); err != nil {
-			return fmt.Errorf("commitlog: %s: %w", first.name, err)
-		}
+	// It may be in one that goes, or in this one and, by a process that was
+	// killed here, not synced.
+	first := keep[0]
+	c := first.saved
+	c.start = start
+	if err := first.writeBoth(c); err != nil {
+		return fmt.Errorf("commitlog: %s: %w", first.name, err)
 	}
+	l.segments = keep
 	return l.remove(drop)
 }
 

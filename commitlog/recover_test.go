@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/commitlog"
@@ -177,6 +178,60 @@ func caseRemovalInterrupted(t *testing.T) {
 	}
 	opens(t, m, small, 60, want[60:])
 	require.Equal(t, files, segmentFiles(t, m)[:len(files)])
+}
+
+// A log whose start is the end of a segment that the next Open removes.
+func startsBehindASegment(t *testing.T) (m *vfs.Mem, next string, want []string) {
+	t.Helper()
+	l, m := openMem(t, small)
+	fill(t, l, 0, 3)
+	require.NoError(t, l.DeleteBefore(3))
+	text := strings.Repeat("x", 5000)
+	_, err := l.Append(t.Context(), value(text))
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.Len(t, segmentFiles(t, m), 2)
+	return m, last(t, m), []string{text}
+}
+
+// A process is killed while it notes the start in the segment that stays, the next
+// one removes the other, and then there is a power loss.
+func TestRemovalInterruptedTwice(t *testing.T) {
+	m, next, want := startsBehindASegment(t)
+	opts := small
+	opts.FS = m
+	var killed []*vfs.Mem
+	m.Hook(func(c vfs.Call) error {
+		if c.Op == vfs.OpSync && c.Path == next {
+			killed = append(killed, m.Kill())
+		}
+		return nil
+	})
+	l, err := commitlog.Open("", &opts)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.NotEmpty(t, killed)
+	for _, m := range killed {
+		opts.FS = m
+		l, err := commitlog.Open("", &opts)
+		require.NoError(t, err)
+		lost := m.Crash(nil)
+		require.NoError(t, l.Close())
+		opens(t, lost, small, 3, want)
+	}
+}
+
+// An Open that fails as it removes segments gives all handles back.
+func TestRemovalFails(t *testing.T) {
+	m, next, want := startsBehindASegment(t)
+	opts := small
+	opts.FS = m
+	m.Hook(vfs.When(func(c vfs.Call) bool { return c.Op == vfs.OpWrite && c.Path == next }, syscall.EIO))
+	_, err := commitlog.Open("", &opts)
+	require.ErrorIs(t, err, syscall.EIO)
+	require.Empty(t, m.Open())
+	m.Hook()
+	opens(t, m, small, 3, want)
 }
 
 func caseMergeInterrupted(t *testing.T) {
@@ -494,52 +549,4 @@ func repairs(t *testing.T, m *vfs.Mem, opts commitlog.Options, want []string, ta
 	require.NoError(t, err)
 	require.Equal(t, next+1, l.End())
 	require.NoError(t, l.Close())
-}
-
-// Where the log starts stays durable when processes are killed at any two calls of
-// two recoveries, of which the second finds what the first has written, and the
-// power is lost after the third.
-func TestStartSurvivesKilledRecoveries(t *testing.T) {
-	m := vfs.NewMem()
-	opts := &commitlog.Options{FS: m, SegmentBytes: 8192}
-	l, err := commitlog.Open("", opts)
-	require.NoError(t, err)
-	_, err = l.Append(t.Context(), commitlog.Record{Value: make([]byte, 4000)})
-	require.NoError(t, err)
-	require.NoError(t, l.DeleteBefore(1))
-	for range 2 { // in a segment each
-		_, err = l.Append(t.Context(), commitlog.Record{Value: make([]byte, 4000)})
-		require.NoError(t, err)
-	}
-	require.NoError(t, l.Close())
-
-	open := func(m *vfs.Mem) {
-		l, err := commitlog.Open("", &commitlog.Options{FS: m})
-		require.NoError(t, err)
-		require.EqualValues(t, 1, l.Start())
-		require.EqualValues(t, 3, l.End())
-		require.NoError(t, l.Verify(t.Context()))
-		require.NoError(t, l.Close())
-	}
-	// killed returns what a process leaves that is killed before each call that changes files.
-	killed := func(m *vfs.Mem) (found []*vfs.Mem) {
-		m.Hook(func(c vfs.Call) error {
-			if c.Op.Changes() {
-				found = append(found, m.Kill())
-			}
-			return nil
-		})
-		open(m)
-		m.Hook()
-		return found
-	}
-	tried := 0
-	for _, first := range killed(m.Kill()) {
-		for _, second := range killed(first) {
-			open(second)
-			open(second.Crash(nil))
-			tried++
-		}
-	}
-	require.Greater(t, tried, 50)
 }

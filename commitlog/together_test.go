@@ -50,8 +50,19 @@ func TestAllAtOnce(t *testing.T) {
 		for w := range 2 {
 			writing.Go(func() {
 				rng := rand.New(rand.NewPCG(uint64(round), uint64(w)))
+				var batch []byte
 				for range 200 {
-					if _, err := l.Append(t.Context(), signed(rng)); err != nil {
+					var err error
+					if w == 0 {
+						_, err = l.Append(t.Context(), signed(rng))
+					} else { // some are large; the slice is used again at once
+						batch, err = commitlog.AppendBatchTo(batch[:0], 0, nil, signed(rng), signed(rng))
+						if err == nil {
+							_, err = l.AppendBatch(t.Context(), batch)
+							clear(batch)
+						}
+					}
+					if err != nil {
 						t.Errorf("Append: %v", err)
 						return
 					}

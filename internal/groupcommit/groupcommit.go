@@ -90,6 +90,7 @@ type Committer struct {
 	frames   int  // in open
 	group    int  // frames of the last group that was synced
 	waiting  int  // goroutines in Commit
+	next     int  // goroutines that write before an Append does, which could do so for ever
 	writing  bool // a Write runs
 	syncing  bool // somebody leads: a Sync runs or is about to
 	rotating bool // Append waits
@@ -121,7 +122,7 @@ func (c *Committer) Append(encode func(buf []byte, at int64) (longer []byte, seq
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.err == nil && (c.rotating || len(c.open) >= c.opts.Limit) {
-		if c.rotating || c.writing {
+		if c.rotating || c.writing || c.next > 0 {
 			c.wrote.Wait()
 		} else {
 			c.write()
@@ -150,14 +151,17 @@ func (c *Committer) Append(encode func(buf []byte, at int64) (longer []byte, seq
 func (c *Committer) AppendLarge(encode func(buf []byte, at int64, durable Mark) (longer, tail []byte, seq int64, err error)) (Mark, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.next++
 	for c.err == nil && (c.rotating || c.writing) {
 		c.wrote.Wait()
 	}
+	c.next--
 	if c.err != nil {
 		return Mark{}, c.err
 	}
 	longer, tail, seq, err := encode(c.open, c.appended.Pos, c.durable)
 	if err != nil {
+		c.wrote.Broadcast() // an Append may have waited for the write
 		return Mark{}, err
 	}
 	c.appended.Pos += int64(len(longer) - len(c.open) + len(tail))
@@ -333,9 +337,11 @@ func (c *Committer) poison(err error) {
 func (c *Committer) lead() {
 	c.syncing = true
 	c.gather()
+	c.next++
 	for c.writing {
 		c.wrote.Wait()
 	}
+	c.next--
 	c.group = c.frames
 	if len(c.open) > 0 && c.err == nil {
 		c.write()

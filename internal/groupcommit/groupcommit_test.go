@@ -19,12 +19,15 @@ type disk struct {
 	writes, syncs   int
 	writing, inSync bool
 	bad             error         // the first misuse
-	hold            chan struct{} // Sync waits for it, if not nil
+	hold, holdWrite chan struct{} // Sync and Write wait for them, if not nil
 	failWrite       func(n int) error
 	failSync        func(n int) error
 }
 
 func (d *disk) Write(buf []byte, at int64) error {
+	if d.holdWrite != nil {
+		<-d.holdWrite
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.writing || at != int64(len(d.written)) {
@@ -322,6 +325,55 @@ func TestAppendLargeDuringSync(t *testing.T) {
 		require.NoError(t, <-done)
 		require.Equal(t, one, c.Durable())
 	})
+}
+
+// An Append whose write has ended, and which finds that others have filled the
+// buffer meanwhile, does not write that too before those that wait to write: it
+// could go on so without an end.
+func TestAppendDoesNotKeepWriting(t *testing.T) {
+	refused := errors.New("refused")
+	for name, test := range map[string]struct {
+		next    func(c *Committer) error
+		err     error
+		want    string
+		durable int64
+	}{
+		"large": {func(c *Committer) error { _, err := large(c, "head ", "tail ", 5); return err }, nil, "one two three head tail four ", 0},
+		"refused": {func(c *Committer) error {
+			_, err := c.AppendLarge(func([]byte, int64, Mark) ([]byte, []byte, int64, error) { return nil, nil, 0, refused })
+			return err
+		}, refused, "one two three four ", 0},
+		"commit": {func(c *Committer) error { return c.Commit(c.Appended().Pos) }, nil, "one two three four ", 14},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &disk{holdWrite: make(chan struct{})}
+				c := New(d, Mark{}, &Options{Limit: 6})
+				add := func(text string) {
+					if _, err := frame(c, text, 1); err != nil {
+						t.Error(err)
+					}
+				}
+				add("one ")
+				add("two ")
+				var all sync.WaitGroup
+				all.Go(func() { add("four ") }) // writes what is before it
+				synctest.Wait()
+				add("three ")
+				all.Go(func() {
+					if err := test.next(c); !errors.Is(err, test.err) {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+				close(d.holdWrite)
+				all.Wait()
+				require.Equal(t, test.durable, c.Durable().Pos)
+				require.NoError(t, c.Close())
+				require.Equal(t, test.want, string(d.written))
+			})
+		})
+	}
 }
 
 // Whichever of its two writes fails, nothing is said to be written.
