@@ -333,6 +333,16 @@ func finishBatch(b Batch, lastDelta, count int32, maxMillis int64) {
 	binary.BigEndian.PutUint32(b[17:], b.checksum())
 }
 
+// emptied returns the batch without its records, with the same offsets, producer and
+// latest timestamp, and a delete horizon.
+func (b Batch) emptied(horizon time.Time) Batch {
+	out := append(Batch(nil), b[:batchHeader]...)
+	out[22] = out[22]&^attrCompression | attrHorizon
+	setBaseMillis(out, millis(horizon))
+	finishBatch(out, int32(b.LastOffset()-b.BaseOffset()), 0, b.maxMillis())
+	return out
+}
+
 // AppendBatchTo appends to dst one batch of the records, with the offsets from
 // base on whatever Record.Offset says, compressed by codec unless that is nil.
 // Records without a Timestamp get the Unix epoch. There must be a record, and

@@ -17,6 +17,9 @@ import (
 //   - of each key the last record, but not a tombstone for longer than
 //     Options.TombstoneGrace after the Compact that has met it first;
 //   - records without a key;
+//   - of each producer the last batch, even if it is empty then, so that its next
+//     sequence number can be told from the log; an empty one not for longer than
+//     Options.TombstoneGrace after the Compact that has met it first;
 //   - control and transactional batches as they are, and those that cannot be
 //     taken apart, whoever has made them; while there are some, but for control
 //     batches, all tombstones remain too.
@@ -64,7 +67,7 @@ func (l *Log) compact(ctx context.Context, offset int64, now time.Time) error {
 	l.mu.RUnlock()
 	opaque := false
 	for from := l.start.Load(); ; {
-		c := &compaction{l: l, ctx: ctx, now: now, start: l.start.Load(), before: offset, cuts: cuts, last: map[keyHash]int64{}, opaque: opaque}
+		c := &compaction{l: l, ctx: ctx, now: now, start: l.start.Load(), before: offset, cuts: cuts, last: map[keyHash]int64{}, producers: map[int64]int64{}, opaque: opaque}
 		upto, more, err := c.collect(from)
 		if err != nil {
 			return err
@@ -112,6 +115,8 @@ type compaction struct {
 	last   map[keyHash]int64 // the last offset of each key, of those collected
 	opaque bool              // there are transactional batches, or some that cannot be taken apart
 
+	producers map[int64]int64 // by ID: the last offset of their last batch, of those collected
+
 	keys    []keyHash // of one batch, and the offsets of its records
 	offsets []int64
 }
@@ -134,10 +139,13 @@ func (c *compaction) collect(from int64) (upto int64, more bool, err error) {
 			if b.BaseOffset() >= end {
 				return end, false, nil
 			}
-			if len(c.last) >= l.opts.CompactKeys {
+			if len(c.last)+len(c.producers) >= l.opts.CompactKeys {
 				return b.BaseOffset(), true, nil
 			}
 			from = b.LastOffset() + 1
+			if id := b.ProducerID(); id >= 0 {
+				c.producers[id] = b.LastOffset()
+			}
 			if c.keeps(b) {
 				c.opaque = c.opaque || !b.Control()
 				continue
@@ -265,10 +273,19 @@ func (c *compaction) walk(s *segment, visit func(before, after Batch) error) err
 
 // filter returns what becomes of a batch.
 func (c *compaction) filter(b Batch) (Batch, error) {
-	if c.keeps(b) || b.Count() == 0 {
+	if c.keeps(b) {
 		return b, nil
 	}
 	horizon, marked := b.DeleteHorizon()
+	switch {
+	case b.Count() > 0:
+	case b.ProducerID() < 0 || c.isLast(b) && marked && c.now.Before(horizon):
+		return b, nil
+	case !marked && c.isLast(b):
+		return b.emptied(c.now.Add(c.l.opts.TombstoneGrace)), nil
+	default:
+		return nil, nil
+	}
 	due := marked && !c.now.Before(horizon) && !c.opaque
 	keep := func(r *Record) bool {
 		if r.Offset < c.start {
@@ -309,7 +326,17 @@ func (c *compaction) filter(b Batch) (Batch, error) {
 	if tombstones && !marked {
 		set = new(c.now.Add(c.l.opts.TombstoneGrace))
 	}
-	return c.l.rewrite(b, set, keep, b.LastOffset())
+	after, err := c.l.rewrite(b, set, keep, b.LastOffset())
+	if err == nil && after == nil && c.isLast(b) {
+		after = b.emptied(c.now.Add(c.l.opts.TombstoneGrace))
+	}
+	return after, err
+}
+
+// isLast reports whether a batch is the last of its producer, or may be.
+func (c *compaction) isLast(b Batch) bool {
+	last, ok := c.producers[b.ProducerID()]
+	return b.ProducerID() >= 0 && b.LastOffset() >= c.start && (!ok || b.LastOffset() >= last)
 }
 
 // measure returns how many bytes of the batches of a segment will be left.

@@ -3,6 +3,7 @@ package commitlog_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -401,4 +402,101 @@ func TestCompactAroundABadBatch(t *testing.T) {
 	require.Equal(t, []int64{1, 2}, kept[:2], "the batch, and the tombstone behind it")
 	require.Less(t, len(kept), 30)
 	require.NoError(t, l.Close())
+}
+
+// produced is a batch of a producer with a sequence number.
+func produced(t *testing.T, id int64, sequence int32, codec commitlog.Codec, records ...commitlog.Record) commitlog.Batch {
+	t.Helper()
+	b, err := commitlog.AppendBatchTo(nil, 0, codec, records...)
+	require.NoError(t, err)
+	binary.BigEndian.PutUint64(b[43:], uint64(id))
+	binary.BigEndian.PutUint16(b[51:], 3)
+	binary.BigEndian.PutUint32(b[53:], uint32(sequence))
+	binary.BigEndian.PutUint32(b[17:], commitlog.Checksum(b[21:]))
+	return b
+}
+
+// The last batch of each producer stays, empty if need be, so that a replica that
+// begins with a compacted log knows which sequence number comes next.
+func TestCompactRemembersProducers(t *testing.T) {
+	for name, opts := range map[string]commitlog.Options{"plain": {}, "rounds": {CompactKeys: 1}} {
+		times := 1
+		if opts.CompactKeys > 0 {
+			times = 2 // a round sees the last batch of some; the next Compact removes what that has left
+		}
+		for codecName, codec := range map[string]commitlog.Codec{"none": nil, "gzip": commitlog.GzipCodec(1)} {
+			t.Run(name+" "+codecName, func(t *testing.T) {
+				now := time.UnixMilli(1_000_000)
+				opts.SegmentBytes, opts.SegmentAge, opts.TombstoneGrace = 1<<20, 1, time.Hour
+				opts.Now = func() time.Time { return now }
+				l, m := openMem(t, opts)
+				put := func(id int64, sequence int32, keys ...string) {
+					records := make([]commitlog.Record, len(keys))
+					for i, key := range keys {
+						records[i] = commitlog.Record{Timestamp: now, Key: []byte(key), Value: []byte("value")}
+					}
+					_, err := l.AppendBatch(t.Context(), produced(t, id, sequence, codec, records...))
+					require.NoError(t, err)
+				}
+				// found lists the batches as producer:sequence+last delta=records.
+				found := func(l *commitlog.Log) (list []string) {
+					for b, err := range l.AllBatches(l.Start(), false) {
+						require.NoError(t, err)
+						list = append(list, fmt.Sprintf("%d:%d+%d=%d", b.ProducerID(), b.BaseSequence(), b.LastOffset()-b.BaseOffset(), b.Count()))
+					}
+					return list
+				}
+				compact := func() {
+					now = now.Add(time.Second)
+					require.NoError(t, l.Retain(t.Context())) // seals
+					for range times {
+						require.NoError(t, l.Compact(t.Context()))
+					}
+					require.NoError(t, l.Verify(t.Context()))
+				}
+				put(7, 0, "a")
+				put(7, 1, "b", "c", "c")
+				put(8, 0, "a")
+				put(8, 1, "b", "c")
+				put(9, 0, "a")
+				compact()
+				require.Equal(t, []string{"7:1+2=0", "8:1+1=2", "9:0+0=1"}, found(l))
+				got, n, err := tableOf(l)
+				require.NoError(t, err)
+				require.Equal(t, 3, n)
+				require.Equal(t, table{"a": "7 value", "b": "5 value", "c": "6 value"}, got)
+				at, ok, err := l.OffsetAt(time.UnixMilli(0))
+				require.NoError(t, err)
+				require.True(t, ok)
+				require.EqualValues(t, 5, at, "an empty batch has no record")
+
+				raw, err := l.ReadBatches(nil, 0, 1<<20, false)
+				require.NoError(t, err)
+				replica, _ := openMem(t, opts)
+				_, err = replica.AppendReplica(t.Context(), raw)
+				require.NoError(t, err)
+				require.Equal(t, found(l), found(replica))
+				require.NoError(t, replica.Close())
+
+				compact()
+				require.Equal(t, []string{"7:1+2=0", "8:1+1=2", "9:0+0=1"}, found(l), "again")
+				put(7, 4, "a")
+				compact()
+				require.Equal(t, []string{"8:1+1=2", "9:0+0=0", "7:4+0=1"}, found(l))
+				require.NoError(t, l.Close())
+				opts.FS = m
+				l, err = commitlog.Open("", &opts)
+				require.NoError(t, err)
+				require.Equal(t, []string{"8:1+1=2", "9:0+0=0", "7:4+0=1"}, found(l))
+
+				now = now.Add(opts.TombstoneGrace)
+				compact()
+				require.Equal(t, []string{"8:1+1=2", "7:4+0=1"}, found(l), "not for ever")
+				require.NoError(t, l.DeleteBefore(l.End()))
+				compact()
+				require.Empty(t, found(l))
+				require.NoError(t, l.Close())
+			})
+		}
+	}
 }

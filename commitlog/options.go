@@ -103,7 +103,8 @@ type Options struct {
 	RetainFrom func() int64
 
 	// TombstoneGrace is how long a tombstone is kept after the compaction that
-	// has met it first, so that readers see it; the default is 24 hours.
+	// has met it first, so that readers see it, and the last batch of a producer
+	// that is empty; the default is 24 hours.
 	TombstoneGrace time.Duration
 
 	// CompactKeys is the number of different keys that Compact holds in memory

@@ -138,7 +138,8 @@ func TestATrackerOfWhatIsDeleted(t *testing.T) {
 }
 
 // Compaction may remove all that a producer wrote last. It is in a snapshot by
-// then, in the one that a crash leaves and in the one that a truncation does.
+// then, in the one that a crash leaves and in the one that a truncation does, and
+// in an empty batch, for a replica that begins with the log alone.
 func TestCompactionForgetsNoProducer(t *testing.T) {
 	for name, cut := range map[string]bool{"crash": false, "truncation": true} {
 		t.Run(name, func(t *testing.T) {
@@ -176,10 +177,12 @@ func TestCompactionForgetsNoProducer(t *testing.T) {
 			after := &partition{log: p.log, file: p.file}
 			require.NoError(t, after.recall(p.log.End()))
 			require.NoError(t, after.catchUp())
-			for _, tracker := range []*tracker{p.tracker, after.tracker} {
+			for _, tracker := range []*tracker{p.tracker, after.tracker, reread(t, p)} {
 				require.Contains(t, tracker.Producers, int64(7))
 				recent := tracker.Producers[7].Recent
 				require.EqualValues(t, 1, recent[len(recent)-1].Last)
+				_, refused := tracker.check(commitlog.Batch(newBatch(t, 7, 0, 2, commitlog.Record{Key: []byte("a")})))
+				require.Nil(t, refused)
 			}
 		})
 	}
