@@ -147,6 +147,6 @@
 // KIP-534. Deviations: frames are batches behind a check of four bytes;
 // indexes are behind the frames and not in files of their own; appends that
 // wait for the same write share a batch; an append is synced before it is
-// acknowledged, where Kafka relies on replicas; idempotent producers are the
-// broker's affair, and compaction does not keep empty batches for them.
+// acknowledged, where Kafka relies on replicas; sequence numbers are the broker's
+// affair, but for the last batch of each producer, which compaction leaves to it.
 package commitlog
