@@ -17,9 +17,10 @@ import (
 //   - of each key the last record, but not a tombstone for longer than
 //     Options.TombstoneGrace after the Compact that has met it first;
 //   - records without a key;
-//   - of each producer the last batch, even if it is empty then, so that its next
-//     sequence number can be told from the log; an empty one not for longer than
-//     Options.TombstoneGrace after the Compact that has met it first;
+//   - of each producer the last batch that has sequence numbers, even if it is empty
+//     then, so that the next one can be told from the log; an empty one before which
+//     nothing of its producer is left not for longer than Options.TombstoneGrace
+//     after the Compact that has emptied it or met it first;
 //   - control and transactional batches as they are, and those that cannot be
 //     taken apart, whoever has made them; while there are some, but for control
 //     batches, all tombstones remain too.
@@ -33,7 +34,8 @@ import (
 // Each segment is exchanged in one step, from the oldest on, so a crash leaves
 // the log partly compacted and otherwise the same. Appends and reads go on.
 // Compact reads the sealed segments up to three times, more if there are more
-// keys than Options.CompactKeys. Only one Compact runs at a time.
+// keys and producers than Options.CompactKeys; then some that the next one removes
+// may stay. Only one Compact runs at a time.
 func (l *Log) Compact(ctx context.Context) error {
 	return l.CompactBefore(ctx, math.MaxInt64)
 }
@@ -67,7 +69,7 @@ func (l *Log) compact(ctx context.Context, offset int64, now time.Time) error {
 	l.mu.RUnlock()
 	opaque := false
 	for from := l.start.Load(); ; {
-		c := &compaction{l: l, ctx: ctx, now: now, start: l.start.Load(), before: offset, cuts: cuts, last: map[keyHash]int64{}, producers: map[int64]int64{}, opaque: opaque}
+		c := &compaction{l: l, ctx: ctx, now: now, start: l.start.Load(), before: offset, cuts: cuts, last: map[keyHash]int64{}, producers: map[int64]lastBatch{}, opaque: opaque}
 		upto, more, err := c.collect(from)
 		if err != nil {
 			return err
@@ -115,10 +117,17 @@ type compaction struct {
 	last   map[keyHash]int64 // the last offset of each key, of those collected
 	opaque bool              // there are transactional batches, or some that cannot be taken apart
 
-	producers map[int64]int64 // by ID: the last offset of their last batch, of those collected
+	producers map[int64]lastBatch // by ID, of those collected
 
 	keys    []keyHash // of one batch, and the offsets of its records
 	offsets []int64
+}
+
+// A lastBatch is the last one of a producer that has sequence numbers: markers of
+// transactions have none.
+type lastBatch struct {
+	offset  int64 // its last
+	follows bool  // another, from which one would tell an old number, is left before it
 }
 
 // collect notes the last offset of the keys from an offset on. It stops before
@@ -143,8 +152,8 @@ func (c *compaction) collect(from int64) (upto int64, more bool, err error) {
 				return b.BaseOffset(), true, nil
 			}
 			from = b.LastOffset() + 1
-			if id := b.ProducerID(); id >= 0 {
-				c.producers[id] = b.LastOffset()
+			if id := b.ProducerID(); id >= 0 && !b.Control() {
+				c.producers[id] = lastBatch{offset: b.LastOffset()}
 			}
 			if c.keeps(b) {
 				c.opaque = c.opaque || !b.Control()
@@ -262,6 +271,7 @@ func (c *compaction) walk(s *segment, visit func(before, after Batch) error) err
 		if err != nil {
 			return err
 		}
+		c.leave(after)
 		if err := visit(f.batch, after); err != nil {
 			return err
 		}
@@ -279,7 +289,7 @@ func (c *compaction) filter(b Batch) (Batch, error) {
 	horizon, marked := b.DeleteHorizon()
 	switch {
 	case b.Count() > 0:
-	case b.ProducerID() < 0 || c.isLast(b) && marked && c.now.Before(horizon):
+	case b.ProducerID() < 0 || c.isLast(b) && marked && (c.now.Before(horizon) || !c.isOnly(b)):
 		return b, nil
 	case !marked && c.isLast(b):
 		return b.emptied(c.now.Add(c.l.opts.TombstoneGrace)), nil
@@ -336,7 +346,26 @@ func (c *compaction) filter(b Batch) (Batch, error) {
 // isLast reports whether a batch is the last of its producer, or may be.
 func (c *compaction) isLast(b Batch) bool {
 	last, ok := c.producers[b.ProducerID()]
-	return b.ProducerID() >= 0 && b.LastOffset() >= c.start && (!ok || b.LastOffset() >= last)
+	return b.ProducerID() >= 0 && b.LastOffset() >= c.start && (!ok || b.LastOffset() >= last.offset)
+}
+
+// isOnly reports whether a batch that is the last of its producer is known to be
+// all that is left of it.
+func (c *compaction) isOnly(b Batch) bool {
+	last, ok := c.producers[b.ProducerID()]
+	return ok && last.offset == b.LastOffset() && !last.follows
+}
+
+// leave notes that a batch stays, unless it is nil. What measure finds of it is
+// known when it comes to the batches behind.
+func (c *compaction) leave(b Batch) {
+	if b == nil || b.Control() {
+		return
+	}
+	if last, ok := c.producers[b.ProducerID()]; ok && b.LastOffset() < last.offset && !last.follows {
+		last.follows = true
+		c.producers[b.ProducerID()] = last
+	}
 }
 
 // measure returns how many bytes of the batches of a segment will be left.

@@ -416,6 +416,16 @@ func produced(t *testing.T, id int64, sequence int32, codec commitlog.Codec, rec
 	return b
 }
 
+// batchesOf lists the batches as producer:sequence+last delta=records.
+func batchesOf(t *testing.T, l *commitlog.Log) (list []string) {
+	t.Helper()
+	for b, err := range l.AllBatches(l.Start(), false) {
+		require.NoError(t, err)
+		list = append(list, fmt.Sprintf("%d:%d+%d=%d", b.ProducerID(), b.BaseSequence(), b.LastOffset()-b.BaseOffset(), b.Count()))
+	}
+	return list
+}
+
 // The last batch of each producer stays, empty if need be, so that a replica that
 // begins with a compacted log knows which sequence number comes next.
 func TestCompactRemembersProducers(t *testing.T) {
@@ -438,14 +448,7 @@ func TestCompactRemembersProducers(t *testing.T) {
 					_, err := l.AppendBatch(t.Context(), produced(t, id, sequence, codec, records...))
 					require.NoError(t, err)
 				}
-				// found lists the batches as producer:sequence+last delta=records.
-				found := func(l *commitlog.Log) (list []string) {
-					for b, err := range l.AllBatches(l.Start(), false) {
-						require.NoError(t, err)
-						list = append(list, fmt.Sprintf("%d:%d+%d=%d", b.ProducerID(), b.BaseSequence(), b.LastOffset()-b.BaseOffset(), b.Count()))
-					}
-					return list
-				}
+				found := func(l *commitlog.Log) []string { return batchesOf(t, l) }
 				compact := func() {
 					now = now.Add(time.Second)
 					require.NoError(t, l.Retain(t.Context())) // seals
@@ -498,5 +501,46 @@ func TestCompactRemembersProducers(t *testing.T) {
 				require.NoError(t, l.Close())
 			})
 		}
+	}
+}
+
+// What is left of a producer never tells a sequence number that is older than its
+// last: neither when the empty batch that tells it has had its time, nor when
+// a marker, which has none, comes behind it.
+func TestCompactTellsNoOldSequence(t *testing.T) {
+	for name, opts := range map[string]commitlog.Options{"plain": {}, "rounds": {CompactKeys: 1}} {
+		t.Run(name, func(t *testing.T) {
+			now := time.UnixMilli(1_000_000)
+			opts.SegmentAge, opts.TombstoneGrace = 1, time.Hour
+			opts.Now = func() time.Time { return now }
+			l, _ := openMem(t, opts)
+			put := func(id int64, sequence int32, key string, attributes byte) {
+				b := produced(t, id, sequence, nil, commitlog.Record{Timestamp: now, Key: []byte(key), Value: []byte("value")})
+				b[22] |= attributes
+				_, err := l.AppendBatch(t.Context(), resealed(b))
+				require.NoError(t, err)
+			}
+			compacted := func() []string {
+				now = now.Add(time.Second)
+				require.NoError(t, l.Retain(t.Context())) // seals
+				for range 2 {
+					require.NoError(t, l.Compact(t.Context()))
+				}
+				return batchesOf(t, l)
+			}
+			const control = 1 << 5
+			put(7, 0, "a", 0)
+			put(7, 1, "b", 0)
+			put(8, 0, "b", 0)
+			put(9, 5, "c", 0)
+			put(9, -1, "marker", control)
+			put(8, 1, "c", 0)
+			require.Equal(t, []string{"7:0+0=1", "7:1+0=0", "8:0+0=1", "9:5+0=0", "9:-1+0=1", "8:1+0=1"}, compacted())
+			now = now.Add(opts.TombstoneGrace)
+			require.Equal(t, []string{"7:0+0=1", "7:1+0=0", "8:0+0=1", "9:-1+0=1", "8:1+0=1"}, compacted())
+			put(8, 2, "a", 0)
+			require.Equal(t, []string{"8:0+0=1", "9:-1+0=1", "8:1+0=1", "8:2+0=1"}, compacted(), "nothing older is left")
+			require.NoError(t, l.Close())
+		})
 	}
 }
