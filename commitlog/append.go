@@ -279,7 +279,7 @@ func (l *Log) addFrame(buf []byte, position int64, b Batch, bytes int) []byte {
 	buf = append(buf, 0, 0, 0, 0)
 	buf = append(buf, b[:bytes]...)
 	a.segment.sealFrame(buf[start:], position)
-	a.segment.note(b.BaseOffset(), position, b.maxMillis())
+	a.segment.note(b.BaseOffset(), position, b.latestMillis())
 	a.next = b.LastOffset() + 1
 	l.end.Store(a.next)
 	l.arm()

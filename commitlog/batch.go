@@ -87,10 +87,19 @@ func (b Batch) BaseTimestamp() time.Time { return time.UnixMilli(b.baseMillis())
 
 func (b Batch) baseMillis() int64 { return int64(binary.BigEndian.Uint64(b[27:])) }
 
-// MaxTimestamp returns the latest timestamp of the records.
+// MaxTimestamp returns the latest timestamp of the records, or, of an empty batch,
+// of those that compaction has removed last.
 func (b Batch) MaxTimestamp() time.Time { return time.UnixMilli(b.maxMillis()) }
 
 func (b Batch) maxMillis() int64 { return int64(binary.BigEndian.Uint64(b[35:])) }
+
+// latestMillis is maxMillis for searches by time, which find nothing in an empty batch.
+func (b Batch) latestMillis() int64 {
+	if b.Count() == 0 {
+		return minMillis
+	}
+	return b.maxMillis()
+}
 
 // setMaxMillis changes the latest timestamp in place, and the checksum with it.
 func (b Batch) setMaxMillis(latest int64) {
@@ -102,7 +111,8 @@ func (b Batch) setMaxMillis(latest int64) {
 }
 
 // DeleteHorizon returns the time from which on compaction may remove the
-// tombstones of this batch, if a compaction has met it before.
+// tombstones of this batch, or the batch if it is empty, if a compaction has met
+// it before.
 func (b Batch) DeleteHorizon() (t time.Time, ok bool) {
 	if b.Attributes()&attrHorizon == 0 {
 		return time.Time{}, false

@@ -544,3 +544,48 @@ func TestCompactTellsNoOldSequence(t *testing.T) {
 		})
 	}
 }
+
+// A time that only an empty batch has is the time of no record, so a search for it
+// does not go through all that comes behind.
+func TestOffsetAtPassesEmptyBatches(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	l, m := openMem(t, commitlog.Options{SegmentBytes: 64 << 10, SegmentAge: 1, IndexBytes: 4096, Now: func() time.Time { return now }})
+	put := func(id int64, at time.Time, key string) {
+		_, err := l.AppendBatch(t.Context(), produced(t, id, 0, nil, commitlog.Record{Timestamp: at, Key: []byte(key), Value: make([]byte, 1000)}))
+		require.NoError(t, err)
+	}
+	late := now.Add(time.Hour)
+	put(7, late, "a")
+	put(8, now, "a")
+	for i := range int64(300) {
+		put(9+i, now, fmt.Sprint(i))
+	}
+	now = now.Add(time.Second)
+	require.NoError(t, l.Retain(t.Context())) // seals
+	require.NoError(t, l.Compact(t.Context()))
+	require.Equal(t, "7:0+0=0", batchesOf(t, l)[0])
+	replica, copied := openMem(t, commitlog.Options{SegmentBytes: 64 << 10, IndexBytes: 4096})
+	raw, err := l.ReadBatches(nil, 0, 1<<30, false)
+	require.NoError(t, err)
+	_, err = replica.AppendReplica(t.Context(), raw)
+	require.NoError(t, err)
+	for log, disk := range map[*commitlog.Log]*vfs.Mem{l: m, replica: copied} {
+		for _, at := range []time.Time{now, late} { // the first makes the indexes known
+			reads := 0
+			disk.Hook(func(c vfs.Call) error {
+				if c.Op == vfs.OpRead {
+					reads++
+				}
+				return nil
+			})
+			_, ok, err := log.OffsetAt(at)
+			require.NoError(t, err)
+			require.False(t, ok)
+			if at == late {
+				require.LessOrEqual(t, reads, 2)
+			}
+		}
+		disk.Hook()
+		require.NoError(t, log.Close())
+	}
+}

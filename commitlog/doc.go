@@ -134,7 +134,7 @@
 // constant time per segment and reads at most what was written since the last
 // checkpoint. A log has two buffers of BufferBytes, 24 bytes of index for each
 // IndexBytes of those segments that were read or written, and an open file for
-// each segment. Compact holds 40 bytes for each key, of CompactKeys at most.
+// each segment. Compact holds 40 bytes for each key and each producer, of CompactKeys at most.
 //
 // The files are read with ordinary reads and not mapped into memory: so a
 // sector that cannot be read is an error and not the end of the process.

@@ -103,13 +103,13 @@ type Options struct {
 	RetainFrom func() int64
 
 	// TombstoneGrace is how long a tombstone is kept after the compaction that
-	// has met it first, so that readers see it, and the last batch of a producer
-	// that is empty; the default is 24 hours.
+	// has met it first, so that readers see it, and how long the last batch of a
+	// producer once it is empty, see Compact; the default is 24 hours.
 	TombstoneGrace time.Duration
 
-	// CompactKeys is the number of different keys that Compact holds in memory
-	// at a time, 40 bytes each; the default is one million. If there are more,
-	// it goes over the log several times.
+	// CompactKeys is the number of different keys and producers that Compact holds
+	// in memory at a time, 40 bytes each; the default is one million. If there are
+	// more, it goes over the log several times.
 	CompactKeys int
 
 	// Now is the clock for timestamps, ages and horizons; the default is

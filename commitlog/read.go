@@ -349,7 +349,7 @@ func (l *Log) OffsetAt(t time.Time) (offset int64, ok bool, err error) {
 			if err != nil {
 				return 0, false, err
 			}
-			if b.maxMillis() < at || b.Control() {
+			if b.latestMillis() < at || b.Control() {
 				continue
 			}
 			if offset, ok, err := l.firstAt(b, from, at); err != nil || ok {

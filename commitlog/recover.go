@@ -345,7 +345,7 @@ func (s *segment) scanTail() (tail, error) {
 				f.reason = fmt.Sprintf("offset %d after %d", b.BaseOffset(), t.next-1)
 			} else {
 				t.next = b.LastOffset() + 1
-				t.latest = max(t.latest, b.maxMillis())
+				t.latest = max(t.latest, b.latestMillis())
 			}
 		}
 		if f.reason != "" {

@@ -43,7 +43,7 @@ func (w *rewriter) add(b Batch) error {
 	start := len(w.buf)
 	w.buf = append(append(w.buf, 0, 0, 0, 0), b...)
 	w.id.sealFrame(w.buf[start:], w.position)
-	w.index.add(b.BaseOffset(), w.position, b.maxMillis(), w.every)
+	w.index.add(b.BaseOffset(), w.position, b.latestMillis(), w.every)
 	w.position += int64(len(w.buf) - start)
 	if len(w.buf) < rewriteBuffer {
 		return nil

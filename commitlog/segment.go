@@ -274,7 +274,7 @@ func (s *segment) load() error {
 			break // reading will run into it and report it
 		}
 		if f.batch != nil {
-			x.add(f.batch.BaseOffset(), position, f.batch.maxMillis(), s.every)
+			x.add(f.batch.BaseOffset(), position, f.batch.latestMillis(), s.every)
 		}
 	}
 	s.head, s.loaded = x, true
