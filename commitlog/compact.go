@@ -359,7 +359,7 @@ func (c *compaction) isOnly(b Batch) bool {
 // leave notes that a batch stays, unless it is nil. What measure finds of it is
 // known when it comes to the batches behind.
 func (c *compaction) leave(b Batch) {
-	if b == nil || b.Control() {
+	if b == nil || b.Control() || b.LastOffset() < c.start {
 		return
 	}
 	if last, ok := c.producers[b.ProducerID()]; ok && b.LastOffset() < last.offset && !last.follows {

@@ -589,3 +589,129 @@ func TestOffsetAtPassesEmptyBatches(t *testing.T) {
 		require.NoError(t, log.Close())
 	}
 }
+
+// Whatever is done to a log, what is left of a producer tells its last sequence
+// number, or nothing is left and it has had its time.
+func TestCompactedProducersByChance(t *testing.T) {
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		now := time.UnixMilli(1_000_000)
+		opts := commitlog.Options{SegmentBytes: 8192, SegmentAge: 1, TombstoneGrace: time.Hour, CompactKeys: 1 + int(seed%4)*3, Sync: commitlog.SyncNever}
+		opts.Now = func() time.Time { return now }
+		l, m := openMem(t, opts)
+		type written struct {
+			id       int64
+			sequence int32
+			next     int64 // the offset behind it
+			at       time.Time
+		}
+		var history []written
+		sequences := map[int64]int32{}
+		safe := int64(0) // no truncation goes further
+		for step := range 150 {
+			now = now.Add(time.Duration(rng.IntN(10)) * time.Minute)
+			switch rng.IntN(12) {
+			default:
+				id := rng.Int64N(5)
+				records := make([]commitlog.Record, 1+rng.IntN(3))
+				for i := range records {
+					records[i] = keyed(rng, 12)
+				}
+				sequence, attributes := sequences[id], byte(0)
+				switch rng.IntN(12) {
+				case 0:
+					sequence, attributes = -1, 1<<5
+				case 1:
+					if seed%2 == 0 {
+						attributes = 1 << 4
+					}
+				}
+				b := produced(t, id, sequence, nil, records...)
+				b[22] |= attributes
+				_, err := l.AppendBatch(t.Context(), resealed(b))
+				require.NoError(t, err)
+				if sequence >= 0 {
+					history = append(history, written{id, sequence, l.End(), now})
+					sequences[id] += int32(len(records))
+				}
+			case 0, 1, 2:
+				require.NoError(t, l.Retain(t.Context()))
+				safe = max(safe, l.Start()+rng.Int64N(l.End()-l.Start()+1))
+				require.NoError(t, l.CompactBefore(t.Context(), safe))
+			case 3:
+				for len(history) > 1 && rng.IntN(2) == 0 && history[len(history)-2].next >= max(safe, l.Start()) {
+					history = history[:len(history)-1]
+				}
+				if len(history) > 0 && history[len(history)-1].next >= max(safe, l.Start()) {
+					require.NoError(t, l.TruncateFrom(history[len(history)-1].next))
+				}
+				clear(sequences)
+				for _, w := range history {
+					sequences[w.id] = w.sequence + 1000 // a gap does no harm
+				}
+			case 4:
+				if rng.IntN(4) == 0 {
+					require.NoError(t, l.DeleteBefore(l.Start()+(l.End()-l.Start())/8))
+				}
+			case 5:
+				require.NoError(t, l.Close())
+				opts.FS = m
+				var err error
+				l, err = commitlog.Open("", &opts)
+				require.NoError(t, err)
+			}
+			last := map[int64]written{}
+			for _, w := range history {
+				last[w.id] = w
+			}
+			found := map[int64]written{}
+			for b, err := range l.AllBatches(l.Start(), false) {
+				require.NoError(t, err)
+				if !b.Control() {
+					found[b.ProducerID()] = written{sequence: b.BaseSequence(), next: b.LastOffset() + 1}
+				}
+			}
+			for id, w := range last {
+				if got, ok := found[id]; ok {
+					require.Equal(t, w.sequence, got.sequence, "seed %d, step %d, producer %d", seed, step, id)
+					require.Equal(t, w.next, got.next)
+				} else {
+					require.True(t, w.next <= l.Start() || now.Sub(w.at) >= opts.TombstoneGrace, "seed %d, step %d, producer %d", seed, step, id)
+				}
+			}
+		}
+		require.NoError(t, l.Verify(t.Context()))
+
+		now = now.Add(time.Second)
+		require.NoError(t, l.Retain(t.Context()))
+		for range 4 {
+			require.NoError(t, l.Compact(t.Context()))
+			now = now.Add(opts.TombstoneGrace)
+		}
+		before, left := batchesOf(t, l), map[int64]int{}
+		names := segmentFiles(t, m)
+		files := map[string][]byte{}
+		for _, name := range names {
+			var err error
+			files[name], err = m.ReadFile(name)
+			require.NoError(t, err)
+		}
+		for b, err := range l.AllBatches(l.Start(), false) {
+			require.NoError(t, err)
+			if b.Count() == 0 {
+				require.Positive(t, left[b.ProducerID()], "seed %d: %q", seed, before)
+			}
+			if !b.Control() {
+				left[b.ProducerID()] += b.Count()
+			}
+		}
+		require.NoError(t, l.Compact(t.Context()))
+		require.Equal(t, names, segmentFiles(t, m))
+		for _, name := range names {
+			data, err := m.ReadFile(name)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(files[name], data), "seed %d: a compaction with nothing to do", seed)
+		}
+		require.NoError(t, l.Close())
+	}
+}
