@@ -90,8 +90,8 @@ type Options struct {
 	MaxDecompressed int
 
 	// RetainAge and RetainBytes say when whole segments at the beginning are
-	// deleted: when their last record is older, and as long as the rest of the
-	// log is that large without them. 0 keeps them. They are applied when a
+	// deleted: when their last record is older, or compaction has left none, and as
+	// long as the rest of the log is that large without them. 0 keeps them. They are applied when a
 	// segment is full and by Retain.
 	RetainAge   time.Duration
 	RetainBytes int64
