@@ -389,6 +389,21 @@ func TestDeletesAreForgottenAfterAGrace(t *testing.T) {
 	require.True(t, store)
 }
 
+// A replica that forgot what it has promised of a key that nobody has written yet
+// would let two updates be the first.
+func TestPromisesAreKeptThroughTheGrace(t *testing.T) {
+	now := epoch
+	promise := Object{Promised: Dot{7, TimeOf(now)}}
+	deleted := Object{Context: Vector{{8, TimeOf(now) - 1}}, Versions: []Version{Change{Deleted: true}.version(Dot{8, TimeOf(now) - 1})}, Promised: promise.Promised}
+	for _, o := range []Object{promise, deleted} {
+		kept, ok := o.Collect(now.Add(time.Hour), time.Hour)
+		require.True(t, ok)
+		require.Equal(t, promise.Promised, kept.Promised)
+		_, ok = o.Collect(now.Add(time.Hour+time.Second), time.Hour)
+		require.False(t, ok)
+	}
+}
+
 func TestWhatComesFromTheFutureIsRefused(t *testing.T) {
 	r := Replica{Clock: &Clock{}, Actor: 1}
 	ahead := Dot{5, TimeOf(epoch.Add(2 * time.Minute))}

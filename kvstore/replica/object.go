@@ -290,18 +290,20 @@ func (p Policy) Replace(o Object, context Vector, v Version) Object {
 }
 
 // Collect returns the object without versions that have been deleted or expired
-// for longer than grace; ok is false if it need not be kept at all.
+// for longer than grace; ok is false if it need not be kept at all. A promise is kept
+// for as long: forgotten earlier, it would be broken.
 //
 // A replica that has not heard of a delete within the grace brings the value
 // back. So grace has to be longer than replicas, hints and messages may be away
 // and return unrepaired, by a margin for clocks that differ.
 func (o Object) Collect(now time.Time, grace time.Duration) (kept Object, ok bool) {
 	dead := func(v Version) bool { return !v.Live(now) && now.Sub(v.deadSince()) > grace }
+	promised := o.Promised != Dot{} && now.Sub(o.Promised.Time.Wall()) <= grace
 	if !slices.ContainsFunc(o.Versions, dead) {
-		return o, len(o.Versions) > 0
+		return o, len(o.Versions) > 0 || promised
 	}
 	kept = Object{o.Context, slices.DeleteFunc(slices.Clone(o.Versions), dead), o.Promised}
-	if len(kept.Versions) == 0 {
+	if len(kept.Versions) == 0 && !promised {
 		return Object{}, false
 	}
 	return kept, true

@@ -261,16 +261,23 @@ func (u *Update) propose(now time.Time) {
 	if applied != nil {
 		u.basis, u.result = applied.basis, applied.result
 	}
-	if !write && u.settled(current) {
+	// Without a change there is nothing to propose, unless one of an earlier attempt
+	// could still go in after all: one that replaced what only a minority had, which
+	// this attempt has not seen. What there is, or that there is nothing, has to be
+	// chosen above it before anybody is told.
+	if !write && u.settled(current) && (applied != nil || len(u.made) == 0) {
 		u.end(nil)
 		return
 	}
 	var v Version
-	if write {
+	switch {
+	case write:
 		v = change.version(u.ballot)
-	} else { // complete what may be half done
+	case len(current.Versions) > 0: // complete what may be half done
 		v = current.Versions[0]
 		v.Dot = u.ballot
+	default:
+		v = Change{Deleted: true}.version(u.ballot)
 	}
 	u.object = Object{Context: current.Context.With(u.ballot), Versions: []Version{v}}
 	u.object = u.object.Prune(lineage, TimeOf(u.ballot.Time.Wall().Add(-remembered)))
