@@ -389,6 +389,45 @@ func TestDeletesAreForgottenAfterAGrace(t *testing.T) {
 	require.True(t, store)
 }
 
+// A delete meets a value that one replica alone has, and only that one accepts it;
+// the next attempt meets the other two, who have nothing. It may say so only when
+// what the first has can no longer be taken for the latest.
+func TestNothingIsSaidWhileAProposalMayGoIn(t *testing.T) {
+	b := newBench(Coordinator{R: 2, W: 2, Policy: Consensus})
+	x := Change{Data: []byte("x")}.version(Dot{50, TimeOf(epoch) - 1000})
+	b.nodes["a"].have = Object{Context: Vector{x.Dot}, Versions: []Version{x}}
+	u := b.c.Update(abc, []byte("k"), func(current Object, now time.Time) (Change, bool) {
+		_, there := current.Latest(now)
+		return Change{Deleted: true}, there
+	})
+	requests := u.Step(b.now)
+	for !u.Finished() {
+		if len(requests) == 0 {
+			b.now = u.Next()
+			requests = u.Step(b.now)
+			continue
+		}
+		q := requests[0]
+		requests = requests[1:]
+		lost := q.To == "a"
+		if u.Attempts() == 1 {
+			lost = q.To == "c" || q.To == "b" && q.Kind == Accept
+		}
+		if !lost {
+			reply, _ := b.answer(q)
+			requests = append(requests, u.Step(b.now, reply)...)
+		}
+	}
+	require.NoError(t, u.Err())
+	require.Equal(t, 2, u.Attempts())
+	require.Empty(t, u.Basis().Versions)
+	proposed := b.nodes["a"].have.dot()
+	require.EqualValues(t, 77, proposed.Actor)
+	for _, name := range []string{"b", "c"} {
+		require.Positive(t, b.nodes[name].have.dot().Compare(proposed), name)
+	}
+}
+
 // A replica that forgot what it has promised of a key that nobody has written yet
 // would let two updates be the first.
 func TestPromisesAreKeptThroughTheGrace(t *testing.T) {
